@@ -57,7 +57,7 @@ fuzz: ## look for bytes from outside that break something, a minute each target 
 
 bench: kernel qemu-pmu ## the figures that a sample, a file and a report are to have; steps of the library and the tool
 	@tools/setup.sh bench
-	cargo bench --locked --bench figures --bench path --bench guest --bench host $(ARGS)
+	cargo bench --locked --bench figures --bench path --bench guest --bench host --bench views $(ARGS)
 
 bench-perf: kernel qemu-pmu ## measure a sample of the same code by Linux's perf and by pmiscope; many minutes
 	@tools/qemu-pmu/linux/image.sh

@@ -20,7 +20,7 @@ use gimli::{Dwarf, EndianSlice, LittleEndian};
 use object::{Object as _, ObjectSection as _};
 use pmiscope::internals::Profile;
 use pmiscope::internals::flame;
-use pmiscope::internals::report::{Options, Report, Selection, SortBy, Tally, text};
+use pmiscope::internals::report::{Only, Options, Report, Selection, SortBy, Tally, text};
 use pmiscope::internals::units::{duration, grouped, size};
 use pmiscope::profile::{Head, Writer};
 use pmiscope::symbols::Symbols;
@@ -290,7 +290,7 @@ fn draw(profile: &Profile, kernel: &[u8]) -> Vec<u8> {
     let tally = Tally::new(profile, symbols.callers(), Selection::default()).expect(WHOLE);
     let stacks = flame::Stacks::new(profile, &tally, &mut symbols, None).expect(WHOLE);
     let mut picture = Vec::new();
-    flame::draw(profile, &stacks, None, &mut picture).expect("memory takes all");
+    flame::draw(profile, &stacks, &Only::All, &mut picture).expect("memory takes all");
     picture
 }
 

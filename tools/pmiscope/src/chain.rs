@@ -255,10 +255,8 @@ impl Repair<'_> {
 
 #[cfg(test)]
 mod tests {
-    use profiler::address::StackAddress;
-    use profiler::format::sample::Chain;
-
     use super::*;
+    use crate::test_sample::with_sample;
 
     const ROOT: u64 = 0x1000;
     const FUNCTION: u64 = 0x1010;
@@ -302,29 +300,19 @@ mod tests {
             start: CodeAddress(0x1000),
             end: CodeAddress(0x2000),
         };
-        let mut words = Chain::new();
-        chain.iter().for_each(|&entry| words.push(entry).unwrap());
-        let sample = Sample {
-            sequence: 0,
-            handler_cost: 0,
-            event: 0,
-            task: 0,
-            state: State(state),
-            time: 0,
-            period: 1,
-            sp: StackAddress(0),
-            stack_top,
-            pc: CodeAddress(pc),
-            exact: None,
-            end,
-            chain_words: words.words(),
-        };
         let repair = Repair {
             callers: &callers,
             text,
         };
         let mut links = vec![Link::Return(CodeAddress(7))];
-        let repaired = repair.chain(&sample, &mut links);
+        let repaired = with_sample((pc, state), chain, |sample| {
+            let sample = Sample {
+                stack_top,
+                end,
+                ..sample
+            };
+            repair.chain(&sample, &mut links)
+        });
         let address = |link: &Link| match *link {
             Link::Return(address) => address.0,
             Link::Interrupted { vector, pc } => {

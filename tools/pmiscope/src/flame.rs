@@ -16,7 +16,7 @@ use crate::output::folded::{self, Place};
 use crate::output::svg;
 use crate::profile::{Profile, ReadError};
 use crate::report::model::{task_name, task_numbers};
-use crate::report::{Stack, Step, Tally};
+use crate::report::{Only, Stack, Step, Tally};
 use crate::symbols::{FunctionId, Symbols};
 use crate::units::{counted, grouped};
 
@@ -235,7 +235,7 @@ impl Names {
     }
 }
 
-/// Draws a flame graph, as SVG: of the samples of this event, if it says so.
+/// Draws a flame graph, as SVG, of the samples of these events.
 ///
 /// # Errors
 ///
@@ -243,7 +243,7 @@ impl Names {
 pub fn draw(
     profile: &Profile,
     stacks: &Stacks,
-    event: Option<u8>,
+    events: &Only<u8>,
     out: impl Write,
 ) -> std::io::Result<()> {
     let run = &profile.description;
@@ -256,7 +256,7 @@ pub fn draw(
         counted(samples, "sample"),
         counted(run.cores.into(), "core"),
         run.source,
-        every(profile, event),
+        every(profile, events),
         host.qemu,
         host.mode,
     )));
@@ -323,15 +323,9 @@ fn draw_lines(
 }
 
 /// What lies between two samples.
-fn every(profile: &Profile, event: Option<u8>) -> String {
+fn every(profile: &Profile, only: &Only<u8>) -> String {
     let run = &profile.description;
     let events = profile.events();
-    let counted = match event {
-        Some(event) => events
-            .get(usize::from(event))
-            .map_or(&[][..], std::slice::from_ref),
-        None => events,
-    };
     if events.is_empty() {
         let unit = match run.clock {
             Clock::Instructions => "instructions",
@@ -340,9 +334,9 @@ fn every(profile: &Profile, event: Option<u8>) -> String {
         };
         return format!("{} {unit}", grouped(run.period));
     }
-    let counted = counted
-        .iter()
-        .map(|event| format!("{} {}", grouped(event.period), event.name.as_str()));
+    let counted = (0..).zip(events).filter(|&(number, _)| only.has(number));
+    let counted =
+        counted.map(|(_, event)| format!("{} {}", grouped(event.period), event.name.as_str()));
     counted.collect::<Vec<_>>().join(" or ")
 }
 

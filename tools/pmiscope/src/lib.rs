@@ -58,6 +58,8 @@ mod signals;
 mod stress;
 #[warn(missing_docs)]
 pub mod symbols;
+#[cfg(test)]
+mod test_sample;
 mod timeline;
 mod top;
 mod units;
@@ -153,7 +155,7 @@ pub mod internals {
         pub use crate::report::model::{Core, Cost, CounterTotals, Counters};
         pub use crate::report::text::text;
         pub use crate::report::{
-            Options, Pattern, Report, Selection, SortBy, StackFilter, Tally, TimeWindow, json,
+            Only, Options, Pattern, Report, Selection, SortBy, StackFilter, Tally, TimeWindow, json,
         };
     }
 

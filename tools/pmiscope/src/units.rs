@@ -30,7 +30,11 @@ pub fn grouped(number: u64) -> String {
 /// `number` of `noun`s: "1 sample", "2 samples".
 #[must_use]
 pub fn counted(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
+    let plural = match number {
+        1 => "",
+        _ if noun.ends_with('s') => "es",
+        _ => "s",
+    };
     format!("{} {noun}{plural}", grouped(number))
 }
 

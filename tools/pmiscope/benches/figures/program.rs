@@ -12,6 +12,7 @@ const LOOK: Duration = Duration::from_micros(500);
 
 /// Seconds of processor time of all programs that were started here and have ended, in user mode and in
 /// the system, to within a hundredth; theirs included that they have started.
+#[allow(dead_code)] // not all benches ask
 pub fn processor_seconds() -> f64 {
     let stat = fs::read_to_string("/proc/self/stat").expect("Linux's /proc");
     seconds(&stat, 13)

@@ -245,7 +245,7 @@ impl<'a> Counting<'a> {
     fn rows(&self, listing: &Listing, name: &str) -> CodeRows {
         let index_of = |place: &Place| match place.kind {
             Kind::Code(address) => listing.index_of(address),
-            Kind::Interrupt(_) | Kind::Cut(_) => None,
+            Kind::Interrupt(_) | Kind::Border(_) | Kind::Cut(_) => None,
         };
         let totals = self.totals(|place| index_of(place).into_iter().collect());
         let mut owns = vec![0; listing.instructions.len()];

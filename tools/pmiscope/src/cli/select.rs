@@ -2,12 +2,14 @@
 
 use clap::{Args, ValueEnum};
 
+use super::NumberRange;
 use crate::report::{Pattern, TimeWindow};
 
 /// Where the help of a command lists these.
 const HEADING: &str = "Which samples";
 
-/// Which samples of a profile are shown. All that is said holds of each of them.
+/// Which samples of a profile are shown. All that is said holds of each of them; what has a list can be
+/// said several times, and one of those is enough.
 #[derive(Args, Clone, Default, Debug)]
 pub struct SelectArgs {
     #[command(flatten)]
@@ -23,30 +25,30 @@ pub struct SelectArgs {
 /// What samples were taken of.
 #[derive(Args, Clone, Default, Debug)]
 pub struct WhoseArgs {
-    /// Only this core's
-    #[arg(long, value_name = "N", help_heading = HEADING)]
-    pub core: Option<u32>,
+    /// Only these cores', such as 0,2-5
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = HEADING)]
+    pub core: Vec<NumberRange>,
 
-    /// Only this event's, by its name or number
-    #[arg(long, value_name = "NAME|INDEX", help_heading = HEADING)]
-    pub event: Option<String>,
+    /// Only these events', by their names or numbers, between commas
+    #[arg(long, value_name = "LIST", help_heading = HEADING)]
+    pub event: Vec<String>,
 
-    /// Only those of tasks of this name; can be said several times
-    #[arg(long, value_name = "NAME", help_heading = HEADING)]
+    /// Only those of tasks of these names, between commas
+    #[arg(long, value_name = "LIST", help_heading = HEADING)]
     pub task: Vec<String>,
 
-    /// Only those of the task with this number; can be said several times
-    #[arg(long, value_name = "N", help_heading = HEADING)]
-    pub thread: Vec<u16>,
+    /// Only those of the tasks with these numbers, such as 1,4-6
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = HEADING)]
+    pub thread: Vec<NumberRange>,
 
-    /// Only those of the processes of this program, or of the one with this pid, in their own code and in
-    /// the kernel on their behalf
-    #[arg(long, value_name = "NAME|PID", help_heading = HEADING)]
-    pub process: Option<String>,
+    /// Only those of the processes of these programs, or of those with these pids, between commas, in
+    /// their own code and in the kernel on their behalf
+    #[arg(long, value_name = "LIST", help_heading = HEADING)]
+    pub process: Vec<String>,
 
-    /// Only those with this lock held (locks=on)
-    #[arg(long, value_name = "NAME", help_heading = HEADING)]
-    pub lock: Option<String>,
+    /// Only those with one of these locks held (locks=on), between commas
+    #[arg(long, value_name = "LIST", help_heading = HEADING)]
+    pub lock: Vec<String>,
 }
 
 /// What the core was doing, and when.
@@ -120,8 +122,8 @@ impl SelectArgs {
         let options = [
             ("--task", !whose.task.is_empty()),
             ("--thread", !whose.thread.is_empty()),
-            ("--process", whose.process.is_some()),
-            ("--lock", whose.lock.is_some()),
+            ("--process", !whose.process.is_empty()),
+            ("--lock", !whose.lock.is_empty()),
             ("--time", state.time.is_some()),
             ("--privilege", state.privilege.is_some()),
             ("--interrupts-off", state.interrupts_off),

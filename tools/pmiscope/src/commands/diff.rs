@@ -4,12 +4,14 @@ use anyhow::{Context as _, Result, bail};
 
 use super::print;
 use super::show::{CountedProfile, LoadedProfile, destination};
+use super::views::OfEvents;
 use crate::cli::{DiffArgs, ProfileArgs, ReportFormat};
 use crate::exit::Exit;
 use crate::flame::{self, Stacks};
 use crate::output::{Destination, json, say};
 use crate::report::counts::Counts;
 use crate::report::diff::{self, Diff, DiffOptions, Side};
+use crate::report::event;
 use crate::symbols::BuildId;
 
 /// Functions in a text, unless asked otherwise.
@@ -24,45 +26,151 @@ pub(super) fn diff(arguments: &DiffArgs) -> Result<Exit> {
         destination(path, &profiles[1])
     });
     let output = output.transpose()?;
-    let before = Counted::new(&profiles[0], arguments)?;
-    let after = Counted::new(&profiles[1], arguments)?;
+    let mut before = Counted::new(&profiles[0], arguments)?;
+    let mut after = Counted::new(&profiles[1], arguments)?;
+    let pairs = pairs(&before, &after)?;
     if let Some(output) = &output {
-        if before.stacks.is_empty() || after.stacks.is_empty() {
-            bail!("there is nothing to draw: one of the two has no samples");
+        if pairs.len() > 1 {
+            bail!(
+                "a flame graph is of one event: say which by --event ({})",
+                event::names(&before.counted.profile, &firsts(&pairs)).join(", ")
+            );
         }
-        let mut picture = Vec::new();
-        flame::draw_diff([&before.stacks, &after.stacks], &mut picture)
-            .context("cannot draw the flame graph")?;
-        output.write(&picture)?;
+        if let Some(lacking) = before.lacking().or_else(|| after.lacking()) {
+            bail!("there is nothing to draw: {lacking}");
+        }
+        draw(
+            &before.of(first(&pairs, 0))?,
+            &after.of(first(&pairs, 1))?,
+            output,
+        )?;
     }
     if !matches!(output, Some(Destination::Stdout)) {
-        print(&text(&before, &after, arguments)?).context("cannot write the difference")?;
+        for lacking in [before.lacking(), after.lacking()].into_iter().flatten() {
+            say!("pmiscope: {lacking}");
+        }
+        let text = text(&mut before, &mut after, (&pairs, arguments))?;
+        print(&text).context("cannot write the difference")?;
     }
     let exit = before.counted.leave();
     Ok(exit.or(after.counted.leave()))
 }
 
-fn text(before: &Counted, after: &Counted, arguments: &DiffArgs) -> Result<String> {
+/// Which events of the two are compared: numbers of the first, and of the second; none, if all samples
+/// of each are of one.
+type Pairs = Vec<[u8; 2]>;
+
+fn firsts(pairs: &Pairs) -> Vec<u8> {
+    pairs.iter().map(|&[first, _]| first).collect()
+}
+
+fn first(pairs: &Pairs, side: usize) -> Option<u8> {
+    pairs.first().map(|pair| pair[side])
+}
+
+/// Events that count the same, if either has several; says which the other lacks.
+fn pairs(before: &Counted, after: &Counted) -> Result<Pairs> {
+    let sides = [before, after].map(|side| {
+        let events = side.counted.events();
+        let names = event::names(&side.counted.profile, &events);
+        events.into_iter().zip(names).collect::<Vec<_>>()
+    });
+    if sides.iter().all(|events| events.len() < 2) {
+        return Ok(Pairs::new());
+    }
+    let find = |name: &str, side: usize| {
+        let mut events = sides[side].iter();
+        let found = events.find(|(_, other)| event::are_same(name, other));
+        found.map(|&(number, _)| number)
+    };
+    let of_both = sides[0]
+        .iter()
+        .filter_map(|(number, name)| Some([*number, find(name, 1)?]));
+    let pairs: Pairs = of_both.collect();
+    if pairs.is_empty() {
+        let names = |side: usize| {
+            let names: Vec<_> = sides[side].iter().map(|(_, name)| &**name).collect();
+            if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(", ")
+            }
+        };
+        bail!(
+            "the two have no event in common: {} has {}, {} has {}",
+            before.path,
+            names(0),
+            after.path,
+            names(1)
+        );
+    }
+    for (side, path) in [(0, &before.path), (1, &after.path)] {
+        for (_, name) in &sides[side] {
+            if find(name, 1 - side).is_none() {
+                say!("pmiscope: note: {name} is of {path} alone, and is not compared");
+            }
+        }
+    }
+    Ok(pairs)
+}
+
+fn draw(before: &OfSide, after: &OfSide, output: &Destination) -> Result<()> {
+    let mut picture = Vec::new();
+    flame::draw_diff([&before.stacks, &after.stacks], &mut picture)
+        .context("cannot draw the flame graph")?;
+    output.write(&picture)
+}
+
+fn text(
+    before: &mut Counted,
+    after: &mut Counted,
+    (pairs, arguments): (&Pairs, &DiffArgs),
+) -> Result<String> {
+    let names = event::names(&before.counted.profile, &firsts(pairs));
+    let mut compare = |pair: Option<[u8; 2]>| {
+        let sides = [
+            before.of(pair.map(|pair| pair[0]))?,
+            after.of(pair.map(|pair| pair[1]))?,
+        ];
+        let only = after.counted.only();
+        let sides = sides.each_ref().map(|it| (it.side.clone(), &it.stacks));
+        Ok(Diff::new(sides, only, options(arguments)))
+    };
+    let as_text = |diff: &Diff| diff::text::text(diff, arguments.sort);
+    if pairs.is_empty() {
+        let diff = compare(None)?;
+        return Ok(match arguments.format {
+            ReportFormat::Text => as_text(&diff),
+            ReportFormat::Json => json(&diff)?,
+        });
+    }
+    let diffs = OfEvents::new(names, |place| compare(Some(pairs[place])))?;
+    Ok(match arguments.format {
+        ReportFormat::Text => diffs.text(as_text),
+        ReportFormat::Json => json(&diffs)?,
+    })
+}
+
+fn options(arguments: &DiffArgs) -> DiffOptions {
     let top = match arguments.format {
         ReportFormat::Text => Some(arguments.top.unwrap_or(TOP)),
         ReportFormat::Json => arguments.top,
     };
-    let options = DiffOptions {
+    DiffOptions {
         sort: arguments.sort,
         functions: top,
         stacks: top.map(|top| top.div_ceil(3)),
-    };
-    let sides = [before, after].map(|it| (it.side.clone(), &it.stacks));
-    let diff = Diff::new(sides, after.counted.only(), options);
-    Ok(match arguments.format {
-        ReportFormat::Text => diff::text::text(&diff, arguments.sort),
-        ReportFormat::Json => json(&diff)?,
-    })
+    }
 }
 
 /// One of the profiles, counted.
 struct Counted {
     counted: CountedProfile,
+    path: String,
+}
+
+/// What is compared of it.
+struct OfSide {
     stacks: Stacks,
     side: Side,
 }
@@ -78,20 +186,33 @@ impl Counted {
             .select(&arguments.select)
             .with_context(|| path.clone())?;
         let counted = loaded.count(selection)?;
-        counted.check_one_event().with_context(|| path.clone())?;
-        if counted.tally.samples() == 0 {
-            say!("pmiscope: {path}: {}", counted.lacks_samples());
+        Ok(Self { counted, path })
+    }
+
+    /// Why it has nothing to compare, if it has nothing.
+    fn lacking(&self) -> Option<String> {
+        let is_empty = self.counted.tally.samples() == 0;
+        is_empty.then(|| format!("{}: {}", self.path, self.counted.lacks_samples()))
+    }
+
+    /// The samples of this event, or all.
+    fn of(&mut self, event: Option<u8>) -> Result<OfSide> {
+        if let Some(event) = event {
+            self.counted.count_event(event)?;
         }
-        let stacks = Stacks::by_name(&counted.profile, &counted.tally, &counted.symbols)?;
-        let side = Side {
-            profile: path,
-            build_id: BuildId(counted.profile.description.build_id).to_string(),
-            samples: counted.tally.samples(),
-        };
-        Ok(Self {
-            counted,
-            stacks,
-            side,
+        let CountedProfile {
+            profile,
+            tally,
+            symbols,
+            ..
+        } = &self.counted;
+        Ok(OfSide {
+            stacks: Stacks::by_name(profile, tally, symbols)?,
+            side: Side {
+                profile: self.path.clone(),
+                build_id: BuildId(profile.description.build_id).to_string(),
+                samples: tally.samples(),
+            },
         })
     }
 }

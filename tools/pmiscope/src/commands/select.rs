@@ -7,11 +7,11 @@ use profiler::contract::task_number::LOCK;
 use profiler::format::Description;
 
 use super::show::LoadedProfile;
-use crate::cli::{Idle, Privilege, SelectArgs, WhoseArgs};
+use crate::cli::{Idle, NumberRange, Privilege, SelectArgs, WhoseArgs};
 use crate::profile::ReadError;
 use crate::report::counts::Counts;
 use crate::report::model::{lock_name, lock_of, task_name, task_of};
-use crate::report::{Selection, StackFilter, Tally};
+use crate::report::{Only, Selection, StackFilter, Tally, event};
 use crate::symbols::Symbols;
 
 impl LoadedProfile {
@@ -27,8 +27,8 @@ impl LoadedProfile {
             bail!("{option}: the profile has counts of events and no samples");
         }
         let mut selection = Selection {
-            core: self.core(arguments.whose.core)?,
-            event: self.event(arguments.whose.event.as_deref())?,
+            cores: self.cores(&arguments.whose.core)?,
+            events: self.events(&arguments.whose.event)?,
             ..Selection::default()
         };
         selection.tasks = tasks(&self.profile.description, &arguments.whose)?;
@@ -63,21 +63,29 @@ impl LoadedProfile {
         Ok(last)
     }
 
-    fn core(&self, asked_for: Option<u32>) -> Result<Option<u32>> {
+    fn cores(&self, asked_for: &[NumberRange]) -> Result<Only<u32>> {
         let cores = self.profile.cores();
-        if let Some(core) = asked_for.filter(|&core| core >= cores) {
+        let last = asked_for.iter().map(NumberRange::last).max();
+        if let Some(core) = last.filter(|&core| core >= cores) {
             bail!(
                 "there is no core {core}: the profile has cores 0 to {}",
                 cores - 1
             );
         }
-        Ok(asked_for)
+        Ok(asked_for.iter().flat_map(NumberRange::numbers).collect())
+    }
+
+    fn events(&self, asked_for: &[String]) -> Result<Only<u8>> {
+        let events = self.profile.events();
+        let is_event = |text: &str| events.iter().any(|event| event.name.as_str() == text);
+        let names = asked_for.iter().flat_map(|text| words(text, is_event));
+        names.map(|text| event::find(&self.profile, text)).collect()
     }
 
     fn filter(&self, arguments: &SelectArgs) -> Result<StackFilter> {
         let (state, frames) = (&arguments.state, &arguments.frames);
-        let process = arguments.whose.process.as_deref();
-        let process = process.map(|name| processes_named(&self.symbols, name));
+        let processes = &arguments.whose.process;
+        let processes = (!processes.is_empty()).then(|| processes_of(&self.symbols, processes));
         Ok(StackFilter {
             user: state.privilege.map(|it| it == Privilege::User),
             interrupts_off: state.interrupts_off,
@@ -86,12 +94,34 @@ impl LoadedProfile {
                 Idle::Out => Some(false),
                 Idle::Only => Some(true),
             },
-            processes: process.transpose()?,
+            processes: processes.transpose()?,
             filter: frames.filter.clone(),
             exclude: frames.exclude.clone(),
             focus: frames.focus.clone(),
         })
     }
+}
+
+/// The words of a list between commas: but one that is there as it stands, whose name has commas. Those
+/// between slashes are an event's own.
+fn words(list: &str, is_one: impl Fn(&str) -> bool) -> Vec<&str> {
+    if is_one(list) {
+        return vec![list];
+    }
+    let mut is_within = false;
+    let between = |c: char| {
+        is_within ^= c == '/';
+        c == ',' && !is_within
+    };
+    list.split(between).collect()
+}
+
+/// The numbers of the processes that are asked for.
+fn processes_of(symbols: &Symbols, asked_for: &[String]) -> Result<Vec<u16>> {
+    let is_one = |name: &str| !symbols.numbers_of(name).is_empty();
+    let names = asked_for.iter().flat_map(|text| words(text, is_one));
+    let numbers = names.map(|name| processes_named(symbols, name));
+    Ok(numbers.collect::<Result<Vec<_>>>()?.concat())
 }
 
 /// The numbers of a process, or of those of a program.
@@ -110,52 +140,72 @@ fn processes_named(symbols: &Symbols, name: &str) -> Result<Vec<u16>> {
 /// Which numbers of tasks are asked for; `None` if all are.
 fn tasks(run: &Description, asked_for: &WhoseArgs) -> Result<Option<Rc<[bool]>>> {
     let WhoseArgs {
-        task: names,
+        task,
         thread: numbers,
         lock,
         ..
     } = asked_for;
-    if names.is_empty() && numbers.is_empty() && lock.is_none() {
+    if task.is_empty() && numbers.is_empty() && lock.is_empty() {
         return Ok(None);
     }
+    let (names, locks) = (task_names(run, task)?, lock_names(run, lock)?);
+    let has_number = |task: u16| {
+        let mut numbers = numbers.iter().map(NumberRange::numbers);
+        numbers.any(|numbers| numbers.contains(&task.into()))
+    };
     let of_task = |number: u16| {
         let task = task_of(run, number);
-        (names.is_empty() || names.contains(&task_name(run, task)))
-            && (numbers.is_empty() || numbers.contains(&task))
+        (names.is_empty() || names.contains(&&*task_name(run, task)))
+            && (numbers.is_empty() || has_number(task))
     };
-    let held = |number| lock_of(run, number).map(|lock| lock_name(run, lock));
-    check_names(run, asked_for)?;
+    let is_held = |number| {
+        let held = lock_of(run, number).map(|lock| lock_name(run, lock));
+        held.is_some_and(|held| locks.contains(&&*held))
+    };
     let marks =
-        (0..=u16::MAX).map(|number| of_task(number) && (lock.is_none() || held(number) == *lock));
+        (0..=u16::MAX).map(|number| of_task(number) && (locks.is_empty() || is_held(number)));
     Ok(Some(marks.collect()))
 }
 
-/// Checks that the run has what is asked for by name.
-fn check_names(run: &Description, asked_for: &WhoseArgs) -> Result<()> {
-    let (locks, tasks): (Vec<_>, Vec<_>) = named(run).partition(|name| name.starts_with(LOCK));
-    for name in &asked_for.task {
+/// The names of the tasks that are asked for.
+fn task_names<'a>(run: &Description, asked_for: &'a [String]) -> Result<Vec<&'a str>> {
+    let tasks: Vec<_> = named(run).filter(|name| !name.starts_with(LOCK)).collect();
+    let is_task = |name: &str| tasks.contains(&name);
+    let names = asked_for.iter().flat_map(|text| words(text, is_task));
+    let names: Vec<_> = names.collect();
+    for name in &names {
         let is_number = |number: &str| number.parse::<u16>().is_ok();
         let is_unnamed = name.strip_prefix("task ").is_some_and(is_number);
-        if !tasks.contains(&&**name) && !is_unnamed {
+        if !is_task(name) && !is_unnamed {
             bail!(
                 "--task {name}: the run names no such task, but {}",
                 listed(&tasks)
             );
         }
     }
-    if let Some(lock) = &asked_for.lock {
-        let locks: Vec<_> = locks.iter().map(|name| &name[LOCK.len()..]).collect();
+    Ok(names)
+}
+
+/// The names of the locks that are asked for.
+fn lock_names<'a>(run: &Description, asked_for: &'a [String]) -> Result<Vec<&'a str>> {
+    let locks: Vec<_> = named(run)
+        .filter_map(|name| name.strip_prefix(LOCK))
+        .collect();
+    let is_lock = |name: &str| locks.contains(&name);
+    let names = asked_for.iter().flat_map(|text| words(text, is_lock));
+    let names: Vec<_> = names.collect();
+    for name in &names {
         if locks.is_empty() {
-            bail!("--lock {lock}: the run does not say which locks are held (--append locks=on)");
+            bail!("--lock {name}: the run does not say which locks are held (--append locks=on)");
         }
-        if !locks.contains(&&**lock) {
+        if !is_lock(name) {
             bail!(
-                "--lock {lock}: the run has no such lock, but {}",
+                "--lock {name}: the run has no such lock, but {}",
                 listed(&locks)
             );
         }
     }
-    Ok(())
+    Ok(names)
 }
 
 /// The names of tasks and locks.
@@ -180,7 +230,12 @@ fn said(arguments: &SelectArgs) -> Vec<String> {
     } = arguments;
     let mut said = Vec::new();
     said.extend(whose.task.iter().map(|task| format!("task {task}")));
-    said.extend(whose.thread.iter().map(|number| format!("thread {number}")));
+    said.extend(
+        whose
+            .thread
+            .iter()
+            .map(|numbers| format!("thread {numbers}")),
+    );
     said.extend(whose.process.iter().map(|name| format!("process {name}")));
     said.extend(whose.lock.iter().map(|name| format!("lock {name}")));
     said.extend(state.time.iter().map(|time| format!("time {time}")));

@@ -18,7 +18,7 @@ use crate::profile::Profile;
 use crate::profile::read::OpenError;
 use crate::report::counts::{self, Counts};
 use crate::report::warnings::{Warning, not_taken, warnings};
-use crate::report::{self, Options, Report, Selection, SortBy, Tally};
+use crate::report::{self, Only, Options, Report, Selection, SortBy, Tally};
 use crate::symbols::{SymbolFiles, Symbols};
 
 /// Functions in a text report, unless asked otherwise.
@@ -60,13 +60,6 @@ impl LoadedProfile {
             symbols,
         };
         Ok((loaded, files))
-    }
-
-    /// The number of the event that is asked for.
-    pub(super) fn event(&self, asked_for: Option<&str>) -> Result<Option<u8>> {
-        asked_for
-            .map(|text| report::event::find(&self.profile, text))
-            .transpose()
     }
 
     /// How a command ends that has shown it.
@@ -166,26 +159,27 @@ impl CountedProfile {
 
     /// The flame graph, as SVG.
     fn picture(&mut self, root: Option<Root>) -> Result<Vec<u8>> {
-        let event = self.tally.selection.event;
+        let events = self.tally.selection.events.clone();
         let stacks = self.stacks(root)?;
         if stacks.is_empty() {
             bail!("{} to draw", self.lacks_samples());
         }
         let mut picture = Vec::new();
-        flame::draw(&self.profile, &stacks, event, &mut picture)
+        flame::draw(&self.profile, &stacks, &events, &mut picture)
             .context("cannot draw the flame graph")?;
         Ok(picture)
     }
 
     /// Says that there are no samples: in the profile, or of those that were asked for.
     pub(super) fn lacks_samples(&self) -> &'static str {
-        let Selection { core, event, .. } = &self.tally.selection;
-        if !self.tally.selection.is_plain() || core.is_some() {
+        let selection = &self.tally.selection;
+        if !selection.is_plain() || selection.cores != Only::All {
             return "the selection has no samples";
         }
-        match event {
+        match selection.events.these() {
             None => "the profile has no samples",
-            Some(_) => "the event has no samples",
+            Some([_]) => "the event has no samples",
+            Some(_) => "the events have no samples",
         }
     }
 
@@ -218,8 +212,8 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<Exit> {
     let selection = loaded.select(&arguments.select)?;
     if Counts::are_in(&loaded.profile.description) {
         let selection = counts::Selection {
-            core: selection.core,
-            event: selection.event,
+            cores: selection.cores,
+            events: selection.events,
             per_core: arguments.per_core,
         };
         return print_counts(&loaded, arguments.format, selection);
@@ -239,7 +233,7 @@ fn print_counts(
         profile, symbols, ..
     } = loaded;
     let is_as_asked = warn(&not_taken(profile));
-    let mut counts = Counts::new(profile, selection);
+    let mut counts = Counts::new(profile, &selection);
     counts.add_processes(profile, symbols);
     if let Some(lacking) = &counts.processes_lacking {
         say!("pmiscope: {lacking}");

@@ -1,17 +1,20 @@
 //! The views of `report` beside the whole report.
 
 use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
 
 use super::print;
 use super::show::{CountedProfile, LoadedProfile};
 use crate::cli::{ReportArgs, ReportFormat, View};
 use crate::exit::Exit;
-use crate::flame::Stacks;
 use crate::output::json;
 use crate::report::counts::Counts;
+use crate::report::event;
 use crate::report::focus::{self, Focus};
 use crate::report::groups::{self, GroupOptions, Groups};
+use crate::report::text::Out;
 use crate::report::tree::{self, CallTree};
+use crate::report::{Selection, Tally};
 use crate::symbols::{Lines, SymbolFiles};
 
 /// Rows in a text, unless asked otherwise; callers and callees of a function.
@@ -60,41 +63,36 @@ fn by(counted: &CountedProfile, files: &SymbolFiles, arguments: &ReportArgs) -> 
 fn focus(counted: &mut CountedProfile, arguments: &ReportArgs) -> Result<String> {
     let pattern = arguments.select.frames.focus.as_ref();
     let pattern = pattern.context("--callers and --callees are of a function: --focus")?;
-    let only = counted.only();
-    let stacks = stacks(counted)?;
-    let focus = Focus::new(&stacks, pattern, only);
     let (callers, callees) = (arguments.view.callers, arguments.view.callees);
     let sides = focus::text::Sides {
         callers: callers || !callees,
         callees: callees || !callers,
     };
-    Ok(match arguments.format {
-        ReportFormat::Text => {
-            let top = arguments.top.unwrap_or(NEIGHBOURS);
-            focus::text::text(&focus, sides, top)
-        }
-        ReportFormat::Json => json(&focus)?,
-    })
+    let top = arguments.top.unwrap_or(NEIGHBOURS);
+    let view = |counted: &mut CountedProfile| {
+        let stacks = counted.stacks(None)?;
+        Ok(Focus::new(&stacks, pattern, counted.only()))
+    };
+    let text = |focus: &Focus| focus::text::text(focus, sides, top);
+    counted.of_each_event(arguments.format, view, text)
 }
 
 fn tree(counted: &mut CountedProfile, arguments: &ReportArgs) -> Result<String> {
-    let only = counted.only();
-    let stacks = stacks(counted)?;
-    let mut tree = CallTree::new(&stacks, arguments.view.inverted, only);
     let percent = arguments.view.percent_limit;
-    Ok(match arguments.format {
-        ReportFormat::Text => {
-            let limits = tree::text::Limits {
-                percent: percent.unwrap_or(PERCENT_LIMIT),
-                top: arguments.top,
-            };
-            tree::text::text(&tree, limits)
-        }
-        ReportFormat::Json => {
+    let limits = tree::text::Limits {
+        percent: percent.unwrap_or(PERCENT_LIMIT),
+        top: arguments.top,
+    };
+    let view = |counted: &mut CountedProfile| {
+        let stacks = counted.stacks(None)?;
+        let mut tree = CallTree::new(&stacks, arguments.view.inverted, counted.only());
+        if arguments.format == ReportFormat::Json {
             tree.cut(percent.unwrap_or(0.0));
-            json(&tree)?
         }
-    })
+        Ok(tree)
+    };
+    let text = |tree: &CallTree| tree::text::text(tree, limits);
+    counted.of_each_event(arguments.format, view, text)
 }
 
 fn top(arguments: &ReportArgs, as_text: usize) -> Option<usize> {
@@ -104,24 +102,84 @@ fn top(arguments: &ReportArgs, as_text: usize) -> Option<usize> {
     }
 }
 
-/// The stacks of samples of one event: those of several have no sum.
-pub(super) fn stacks(counted: &mut CountedProfile) -> Result<Stacks> {
-    counted.check_one_event()?;
-    counted.stacks(None)
+/// A view of each of several events.
+#[derive(Serialize)]
+pub(super) struct OfEvents<V> {
+    events: Vec<OfEvent<V>>,
+}
+
+#[derive(Serialize)]
+struct OfEvent<V> {
+    event: String,
+    #[serde(flatten)]
+    view: V,
+}
+
+impl<V> OfEvents<V> {
+    /// Makes the view of each event.
+    pub(super) fn new(
+        events: impl IntoIterator<Item = String>,
+        view: impl FnMut(usize) -> Result<V>,
+    ) -> Result<Self> {
+        let views = (0..).map(view);
+        let events = events.into_iter().zip(views);
+        let events = events.map(|(event, view)| Ok(OfEvent { event, view: view? }));
+        Ok(Self {
+            events: events.collect::<Result<_>>()?,
+        })
+    }
+
+    /// One below the other, as perf shows them.
+    pub(super) fn text(&self, text: impl Fn(&V) -> String) -> String {
+        let of_event = |of: &OfEvent<V>| {
+            let mut out = Out::default();
+            out.fact("event", &of.event);
+            out.0 + &text(&of.view)
+        };
+        let texts: Vec<_> = self.events.iter().map(of_event).collect();
+        texts.join("\n")
+    }
 }
 
 impl CountedProfile {
-    /// Checks that samples are of one event.
-    pub(super) fn check_one_event(&self) -> Result<()> {
-        let counted = self.tally.events.iter().filter(|event| event.samples > 0);
-        if self.tally.selection.event.is_none() && counted.count() > 1 {
-            let events = self.profile.events().iter();
-            let names: Vec<_> = events.map(|event| event.name.as_str()).collect();
-            bail!(
-                "the samples are of several events, which have no sum: say which by --event ({})",
-                names.join(", ")
-            );
+    /// Shows a view of the samples: one of each event, if they are of several, which have no sum.
+    fn of_each_event<V: Serialize>(
+        &mut self,
+        format: ReportFormat,
+        view: impl Fn(&mut Self) -> Result<V>,
+        text: impl Fn(&V) -> String,
+    ) -> Result<String> {
+        let events = self.events();
+        if events.len() < 2 {
+            let view = view(self)?;
+            return Ok(match format {
+                ReportFormat::Text => text(&view),
+                ReportFormat::Json => json(&view)?,
+            });
         }
+        let names = event::names(&self.profile, &events);
+        let views = OfEvents::new(names, |place| {
+            self.count_event(events[place])?;
+            view(self)
+        })?;
+        Ok(match format {
+            ReportFormat::Text => views.text(text),
+            ReportFormat::Json => json(&views)?,
+        })
+    }
+
+    /// The numbers of the events that the samples are of, where a profile has events.
+    pub(super) fn events(&self) -> Vec<u8> {
+        event::seen(&self.tally)
+    }
+
+    /// Counts the samples of one of the events alone.
+    pub(super) fn count_event(&mut self, event: u8) -> Result<()> {
+        let selection = Selection {
+            events: event.into(),
+            ..self.tally.selection.clone()
+        };
+        self.tally = Tally::new(&self.profile, self.symbols.callers(), selection)?;
         Ok(())
     }
 

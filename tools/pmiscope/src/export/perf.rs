@@ -1,14 +1,16 @@
 //! `perf.data`, as `perf record` writes it: tools/perf/Documentation/perf.data-file-format.txt of
 //! Linux, and `enum perf_event_type` of its include/uapi/linux/perf_event.h.
 //!
-//! Samples are the kernel's: addresses are those of its ELF file, which perf takes names, lines and
-//! code from. A caller's is within its call, where perf would look up what is behind it. The period
+//! Addresses of the kernel are those of its ELF file, which perf takes names, lines and code from; those of
+//! the user's programs stand behind the mark of their context, as perf has them, and perf knows no names
+//! of theirs. A caller's is within its call, where perf would look up what is behind it. The period
 //! of a sample is that which was asked for, so that shares are shares of samples.
 
 use std::io::Write;
 
 use anyhow::{Result, ensure};
 use object::{Object as _, ObjectSymbol as _, SymbolKind};
+use profiler::address::{CodeAddress, UserAddress};
 
 use super::Export;
 use super::samples::InTime;
@@ -22,11 +24,15 @@ const FILE_ATTRIBUTE: u64 = ATTRIBUTE as u64 + 16;
 
 // Of a sample: IP, TID, TIME, CALLCHAIN, CPU, PERIOD, IDENTIFIER.
 const SAMPLE_TYPE: u64 = 1 | 1 << 1 | 1 << 2 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 16;
-/// Nothing of a user's or a hypervisor's; records of mappings and names; all have what samples have.
-const ATTRIBUTE_FLAGS: u64 = 1 << 4 | 1 << 6 | 1 << 8 | 1 << 9 | 1 << 18;
-/// Of kernel code.
+/// Nothing of a hypervisor's; records of mappings and names; all have what samples have.
+const ATTRIBUTE_FLAGS: u64 = 1 << 6 | 1 << 8 | 1 << 9 | 1 << 18;
+/// Nor of a user's.
+const EXCLUDE_USER: u64 = 1 << 4;
+/// Of kernel code; of a program's.
 const MISC_KERNEL: u16 = 1;
+const MISC_USER: u16 = 2;
 const CONTEXT_KERNEL: u64 = -128_i64 as u64;
+const CONTEXT_USER: u64 = -512_i64 as u64;
 
 const RECORD_MMAP: u32 = 1;
 const RECORD_COMM: u32 = 3;
@@ -130,6 +136,7 @@ pub(super) fn write(export: &Export<'_>, out: &mut dyn Write) -> Result<()> {
     let writer = PerfData {
         export,
         seen: export.events.seen(),
+        is_user: user_stacks(export),
     };
     let first = writer.first_records()?;
     let data = first.len() as u64 + writer.sample_bytes()?;
@@ -150,8 +157,18 @@ pub(super) fn write(export: &Export<'_>, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
+/// Which stacks, by their numbers in the profile, are of code in user mode.
+fn user_stacks(export: &Export<'_>) -> Vec<bool> {
+    let mut all = vec![false; export.profile.stacks().len()];
+    for (number, stack) in export.tally.numbered_stacks() {
+        all[number as usize] = stack.is_user();
+    }
+    all
+}
+
 struct PerfData<'a> {
     export: &'a Export<'a>,
+    is_user: Vec<bool>,
     /// The events that have samples.
     seen: Vec<usize>,
 }
@@ -198,7 +215,11 @@ impl PerfData<'_> {
         let mut attribute = Bytes::default();
         attribute.u32(SOFTWARE).u32(ATTRIBUTE).u64(CPU_CLOCK);
         attribute.u64(self.export.events.all[place].period);
-        attribute.u64(SAMPLE_TYPE).u64(0).u64(ATTRIBUTE_FLAGS);
+        let flags = match self.is_user.contains(&true) {
+            true => ATTRIBUTE_FLAGS,
+            false => ATTRIBUTE_FLAGS | EXCLUDE_USER,
+        };
+        attribute.u64(SAMPLE_TYPE).u64(0).u64(flags);
         attribute.0.resize(ATTRIBUTE as usize, 0);
         attribute
     }
@@ -255,13 +276,17 @@ impl PerfData<'_> {
         Ok(bytes + records / SAMPLES_IN_ROUND * 8)
     }
 
-    /// The addresses of a stack, innermost first.
+    /// The addresses of a stack, innermost first, and where the user's program begins the mark of that.
     fn chain(&self, stack: u32) -> impl Iterator<Item = u64> {
         let tree = &self.export.tree;
         let leaf = tree.leaf(stack).into_iter();
         let places = leaf.flat_map(|leaf| tree.places_of(leaf));
         places.filter_map(|place| match place.kind {
-            Kind::Code(address) => Some(address),
+            Kind::Code(address) => {
+                let user = UserAddress::of_program(CodeAddress(address));
+                Some(user.map_or(address, |user| user.address))
+            }
+            Kind::Border(_) => Some(CONTEXT_USER),
             Kind::Interrupt(_) | Kind::Cut(_) => None,
         })
     }
@@ -270,8 +295,12 @@ impl PerfData<'_> {
         let mut count = 0;
         let mut body = Bytes::default();
         self.export.for_each_in_time(|seen| {
-            self.sample(seen, &mut body);
-            write(&record(RECORD_SAMPLE, MISC_KERNEL, &body)?)?;
+            let (misc, context) = match self.is_user[seen.sample.stack as usize] {
+                true => (MISC_USER, CONTEXT_USER),
+                false => (MISC_KERNEL, CONTEXT_KERNEL),
+            };
+            self.sample(seen, context, &mut body);
+            write(&record(RECORD_SAMPLE, misc, &body)?)?;
             count += 1;
             if count % SAMPLES_IN_ROUND == 0 {
                 write(&record(RECORD_FINISHED_ROUND, 0, &Bytes::default())?)?;
@@ -280,7 +309,7 @@ impl PerfData<'_> {
         })
     }
 
-    fn sample(&self, seen: &InTime, body: &mut Bytes) {
+    fn sample(&self, seen: &InTime, context: u64, body: &mut Bytes) {
         let InTime { sample, time, .. } = seen;
         let period = self.export.events.all[sample.event].period;
         let who = pid(sample.task);
@@ -290,7 +319,7 @@ impl PerfData<'_> {
         body.u32(who).u32(who).u64(*time).u32(sample.core).u32(0);
         body.u64(period.saturating_mul(sample.samples));
         let count = body.0.len();
-        body.u64(0).u64(CONTEXT_KERNEL);
+        body.u64(0).u64(context);
         let mut words = 1_u64;
         for address in self.chain(sample.stack) {
             body.u64(address);

@@ -321,7 +321,7 @@ fn frames(export: &Export<'_>) -> (InternedData, Vec<u64>) {
         first_frames.push(frames.len() as u64 + 1);
         let address = match place.kind {
             Kind::Code(address) => address.wrapping_sub(start),
-            Kind::Interrupt(_) | Kind::Cut(_) => 0,
+            Kind::Interrupt(_) | Kind::Border(_) | Kind::Cut(_) => 0,
         };
         for frame in &place.frames {
             frames.push(Frame {

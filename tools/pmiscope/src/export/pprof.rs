@@ -247,7 +247,7 @@ fn locations(export: &Export<'_>) -> Profile {
     let locations = (1..).zip(&export.tree.places).map(|(id, place)| {
         let (mapping_id, address) = match place.kind {
             Kind::Code(address) => (KERNEL, address),
-            Kind::Interrupt(_) | Kind::Cut(_) => (0, 0),
+            Kind::Interrupt(_) | Kind::Border(_) | Kind::Cut(_) => (0, 0),
         };
         let lines = place.frames.iter().map(|frame| Line {
             function_id: u64::from(frame.function) + 1,

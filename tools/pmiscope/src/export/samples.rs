@@ -9,6 +9,7 @@ use profiler::format::{Clock, Sample};
 use super::Export;
 use crate::profile::{Profile, ReadError, Timed};
 use crate::report::Selection;
+use crate::report::event::AIMED;
 use crate::report::model::{task_name, task_of};
 use crate::report::tally::SampleKey;
 
@@ -37,9 +38,8 @@ pub(crate) struct InTime {
 pub(crate) struct Events {
     /// Those of the run, of which some may be without a sample.
     pub all: Vec<Event>,
-    /// What the profile's numbers of events mean.
-    numbered: usize,
-    only: Option<u8>,
+    /// Where those of the profile are in `all`, by their numbers, and behind them that of aims.
+    places: Vec<usize>,
 }
 
 /// What a sample is of.
@@ -58,18 +58,21 @@ impl Events {
     ///
     /// Samples cannot be read.
     pub(crate) fn new(profile: &Profile, selection: &Selection) -> Result<Self, ReadError> {
-        let mut all = of_run(profile);
-        let numbered = all.len();
+        let run = of_run(profile);
         // Overflows beside those of the period, which have none.
-        all.push(Event::new("aimed", 1));
-        if let Some(only) = selection.event.map(usize::from) {
-            all = all.get(only).cloned().into_iter().collect();
-        }
+        let aimed = Some(Event::new(AIMED, 1)).filter(|_| selection.has_event(Sample::AIMED));
         let mut events = Self {
-            all,
-            numbered,
-            only: selection.event,
+            all: Vec::new(),
+            places: Vec::new(),
         };
+        for (number, event) in run.into_iter().enumerate() {
+            events.places.push(events.all.len());
+            if u8::try_from(number).is_ok_and(|number| selection.has_event(number)) {
+                events.all.push(event);
+            }
+        }
+        events.places.push(events.all.len());
+        events.all.extend(aimed);
         events.count(profile, selection)?;
         Ok(events)
     }
@@ -112,11 +115,12 @@ impl Events {
 
     /// The place of an event's number.
     fn place(&self, event: u8) -> usize {
-        match self.only {
-            Some(_) => 0,
-            None if event == Sample::AIMED => self.numbered,
-            None => usize::from(event).min(self.numbered - 1),
-        }
+        let aimed = self.places.len() - 1;
+        let number = match event {
+            Sample::AIMED => aimed,
+            _ => usize::from(event).min(aimed - 1),
+        };
+        self.places[number]
     }
 }
 

@@ -7,7 +7,7 @@ use profiler::address::CodeAddress;
 use profiler::format::ChainEnd;
 
 use crate::chain::Link;
-use crate::report::{Stack, Tally};
+use crate::report::{Stack, Step, Tally};
 use crate::symbols::{Lines, Symbols};
 
 /// Where a list of numbers has none.
@@ -25,6 +25,9 @@ pub(crate) enum Kind {
     Code(u64),
     /// What is further out was interrupted, by this vector.
     Interrupt(u8),
+    /// What is further out is the user's program: it was interrupted by this vector, or made a system
+    /// call.
+    Border(Option<u8>),
     /// What is further out is not known: the walk ended so.
     Cut(u8),
 }
@@ -183,9 +186,17 @@ impl Builder<'_> {
             let link = stack.outer.different[link as usize];
             let code = self.code(link.lookup());
             node = self.child(node, code);
-            if let Link::Interrupted { vector, .. } = link {
-                let interrupt = self.interrupt(vector);
-                node = self.child(node, interrupt);
+            let crossed = match link {
+                Link::Return(_) | Link::UserReturn(_) => None,
+                Link::Interrupted { vector, .. } => {
+                    Some((Kind::Interrupt(vector), Step::Interrupt(vector)))
+                }
+                Link::Border { vector, .. } => Some((Kind::Border(vector), Step::Border(vector))),
+            };
+            if let Some((kind, step)) = crossed {
+                let name = step.label(self.symbols).into_owned();
+                let crossed = self.named_place(kind, name);
+                node = self.child(node, crossed);
             }
         }
         node
@@ -209,16 +220,6 @@ impl Builder<'_> {
             nodes.push(Node { parent, place });
             number(nodes.len() - 1)
         })
-    }
-
-    fn interrupt(&mut self, vector: u8) -> u32 {
-        let what = if vector < 32 {
-            "exception"
-        } else {
-            "interrupt"
-        };
-        let name = format!("[{what} {vector:#04x}]");
-        self.named_place(Kind::Interrupt(vector), name)
     }
 
     fn named_place(&mut self, kind: Kind, name: String) -> u32 {

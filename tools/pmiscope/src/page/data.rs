@@ -196,12 +196,13 @@ fn places(tree: &Tree) -> Vec<Place> {
     let place = |place: &crate::export::tree::Place| Place {
         at: match place.kind {
             Kind::Code(address) => format!("{address:x}"),
-            Kind::Interrupt(_) | Kind::Cut(_) => String::new(),
+            Kind::Interrupt(_) | Kind::Border(_) | Kind::Cut(_) => String::new(),
         },
         kind: match place.kind {
             Kind::Code(_) => "code",
             Kind::Interrupt(0..32) => "exception",
             Kind::Interrupt(_) => "interrupt",
+            Kind::Border(_) => "border",
             Kind::Cut(_) => "cut",
         },
         frames: place

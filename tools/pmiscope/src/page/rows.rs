@@ -71,7 +71,7 @@ fn in_interrupts(tree: &Tree) -> Vec<bool> {
     for node in 0..tree.len() {
         let node = u32::try_from(node).expect("fewer than 2³²");
         let place = &tree.places[tree.place_of(node) as usize];
-        let is_it = matches!(place.kind, Kind::Interrupt(32..));
+        let is_it = matches!(place.kind, Kind::Interrupt(32..) | Kind::Border(Some(32..)));
         let is_within = tree.parent(node).is_some_and(|it| all[it as usize]);
         all.push(is_it || is_within);
     }

@@ -1,6 +1,7 @@
 //! The events of a run: a report's rows, and the lookup by name.
 
 use anyhow::{Result, bail};
+use profiler::format::Sample;
 use profiler::pmu::event::{Event, What};
 use serde::Serialize;
 
@@ -52,10 +53,45 @@ impl Period {
     }
 }
 
-/// The events of a profile, or only this one.
-pub(super) fn rows(profile: &Profile, tally: &Tally, only: Option<u8>) -> Vec<EventRow> {
+/// What stands for overflows beside those of the period.
+pub const AIMED: &str = "aimed";
+
+/// What these events count.
+pub(crate) fn names(profile: &Profile, numbers: &[u8]) -> Vec<String> {
+    let name = |&number: &u8| match number {
+        Sample::AIMED => Some(AIMED),
+        _ => profile
+            .events()
+            .get(usize::from(number))
+            .map(|it| it.name.as_str()),
+    };
+    let names = numbers.iter().filter_map(name);
+    names.map(str::to_owned).collect()
+}
+
+/// The numbers of the events that are counted and have samples, where a profile has events.
+pub(crate) fn seen(tally: &Tally) -> Vec<u8> {
+    let events = (0..).zip(&tally.events);
+    let seen = events.filter(|(_, event)| event.samples > 0);
+    let mut seen: Vec<_> = seen.map(|(number, _)| number).collect();
+    let of_events: u64 = tally.events.iter().map(|event| event.samples).sum();
+    if !tally.events.is_empty() && tally.samples() > of_events {
+        seen.push(Sample::AIMED);
+    }
+    seen
+}
+
+/// Returns true if the two names are of what counts the same.
+pub(crate) fn are_same(name: &str, other: &str) -> bool {
+    let counted = |text| Some(Event::parse(text).ok()?.counted());
+    name == other || counted(name).is_some_and(|event| Some(event) == counted(other))
+}
+
+/// The events of a profile that are asked for.
+pub(super) fn rows(profile: &Profile, tally: &Tally) -> Vec<EventRow> {
+    let events = &tally.selection.events;
     let rows = profile.events().iter().zip(&tally.events).enumerate();
-    rows.filter(|&(index, _)| only.is_none_or(|only| usize::from(only) == index))
+    rows.filter(|&(index, _)| u8::try_from(index).is_ok_and(|index| events.has(index)))
         .map(|(index, (event, counted))| {
             let overhead = overhead::of_event(profile, tally, index);
             let known = overhead.and_then(|it| it.known);
@@ -98,17 +134,16 @@ pub fn find(profile: &Profile, text: &str) -> Result<u8> {
             profile.description.source
         );
     }
-    let is_meant = |name: &str| {
-        let counted = |text| Some(Event::parse(text).ok()?.counted());
-        name == text || counted(text).is_some_and(|event| Some(event) == counted(name))
-    };
+    if text == AIMED {
+        return Ok(Sample::AIMED);
+    }
     let found: Vec<_> = match text.parse() {
         Ok(index) => (index..=index)
             .filter(|&index| usize::from(index) < events.len())
             .collect(),
         Err(_) => (0..)
             .zip(events)
-            .filter(|(_, event)| is_meant(event.name.as_str()))
+            .filter(|(_, event)| are_same(event.name.as_str(), text))
             .map(|(index, _)| index)
             .collect(),
     };

@@ -12,6 +12,7 @@ pub mod groups;
 mod lacking;
 mod matching;
 pub mod model;
+pub mod only;
 pub mod overhead;
 mod pattern;
 mod processes;
@@ -26,6 +27,7 @@ pub mod tree;
 pub mod warnings;
 
 pub use model::{Options, Report, SortBy};
+pub use only::Only;
 pub use pattern::Pattern;
 pub use selection::Selection;
 pub(crate) use stack::Chain;

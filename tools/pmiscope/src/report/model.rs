@@ -12,7 +12,7 @@ use super::overhead::lost_checks;
 use super::processes::{self, ProcessRow};
 use super::stack::Chain;
 use super::warnings::{Warning, note, warnings};
-use super::{Selection, Stack, Step, Tally};
+use super::{Only, Selection, Stack, Step, Tally};
 use crate::addresses::{Addresses, Execution};
 use crate::profile::{CoreEnd, Mode, Outcome, Profile, ReadError};
 use crate::qemu::{Emulator, PmuModel};
@@ -299,6 +299,12 @@ pub struct Shares {
 pub struct Chosen {
     /// The only core that is counted, if not all are.
     pub only_core: Option<u32>,
+    /// Those that are, if they are several of more; else left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub only_cores: Vec<u32>,
+    /// The events that are, if they are several; else left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub only_events: Vec<String>,
     /// What else is asked of the samples that are counted; left out if nothing is.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub only: Vec<String>,
@@ -476,7 +482,7 @@ impl Report {
         functions.truncate(options.top.unwrap_or(usize::MAX));
 
         let run = &profile.description;
-        let events = event::rows(profile, tally, tally.selection.event);
+        let events = event::rows(profile, tally);
         let handler = handler_cost(run, tally);
         let cores = cores(profile, tally);
         let unclaimed: Option<Vec<_>> = cores.iter().map(|core| core.unclaimed).collect();
@@ -506,9 +512,9 @@ impl Report {
             chain_ends: chain_ends(tally),
             functions,
             fast_samples: fast_samples(profile, &tally.selection),
-            sampling: Sampling::new(profile, events, tally.selection.event, handler),
+            sampling: Sampling::new(profile, events, &tally.selection, handler),
             machine: Machine::new(profile, symbols),
-            shares: Shares::new(run, tally, symbols, functions_in_all),
+            shares: Shares::new(profile, tally, symbols, functions_in_all),
             end: End::new(profile, tally, warnings),
         })
     }
@@ -518,11 +524,11 @@ impl Sampling {
     fn new(
         profile: &Profile,
         events: Vec<EventRow>,
-        only_event: Option<u8>,
+        selection: &Selection,
         handler_ticks: Option<Cost>,
     ) -> Self {
         let run = &profile.description;
-        let only_event = only_event.and(events.first());
+        let only_event = selection.events.single().and(events.first());
         let addresses = if !events.is_empty() && events.iter().all(|it| it.exact.is_some()) {
             Addresses::SampledOps
         } else {
@@ -549,7 +555,7 @@ impl Sampling {
 
 /// The selected samples that the fast handler has written, if each core says it.
 fn fast_samples(profile: &Profile, selection: &Selection) -> Option<u64> {
-    if selection.event.is_some() || !selection.is_plain() {
+    if selection.events != Only::All || !selection.is_plain() {
         return None;
     }
     let cores = (0..).zip(&profile.end.as_ref()?.cores);
@@ -611,7 +617,8 @@ impl Machine {
 }
 
 impl Shares {
-    fn new(run: &Description, tally: &Tally, symbols: &Symbols, functions_in_all: usize) -> Self {
+    fn new(profile: &Profile, tally: &Tally, symbols: &Symbols, functions_in_all: usize) -> Self {
+        let run = &profile.description;
         Self {
             exact_elsewhere: tally.exact_elsewhere(symbols),
             tasks: tasks(tally, run),
@@ -623,10 +630,19 @@ impl Shares {
             interrupts_off: tally.totals.interrupts_off,
             idle: tally.totals.idle,
             functions_in_all,
-            chosen: Chosen {
-                only_core: tally.selection.core,
-                only: tally.selection.said.clone(),
-            },
+            chosen: Chosen::new(profile, &tally.selection),
+        }
+    }
+}
+
+impl Chosen {
+    fn new(profile: &Profile, selection: &Selection) -> Self {
+        let several = selection.events.several().unwrap_or_default();
+        Self {
+            only_core: selection.cores.single(),
+            only_cores: selection.cores.several().unwrap_or_default().into(),
+            only_events: event::names(profile, several),
+            only: selection.said.clone(),
         }
     }
 }

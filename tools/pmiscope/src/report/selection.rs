@@ -3,32 +3,32 @@
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::Only;
 use crate::profile::ChainCount;
 
 /// Which of a profile's samples are counted: all that is said holds of each.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Selection {
-    /// Only this core's.
-    pub core: Option<u32>,
-    /// Only this event's, by its number.
-    pub event: Option<u8>,
+    pub cores: Only<u32>,
+    /// By their numbers.
+    pub events: Only<u8>,
     /// Only those whose number of a task is true here.
     pub tasks: Option<Rc<[bool]>>,
     /// Only those of this time, in ticks of the run.
     pub time: Option<Range<u64>>,
     /// Only those whose stack, by its number in the profile, is true here.
     pub stacks: Option<Rc<[bool]>>,
-    /// What of this a core and an event do not say, for people.
+    /// What of this cores and events do not say, for people.
     pub said: Vec<String>,
 }
 
 impl Selection {
     pub(crate) fn has_core(&self, core: u32) -> bool {
-        self.core.is_none_or(|only| only == core)
+        self.cores.has(core)
     }
 
     pub(crate) fn has_event(&self, event: u8) -> bool {
-        self.event.is_none_or(|only| only == event)
+        self.events.has(event)
     }
 
     /// Returns true if nothing but the core and the event of a sample says whether it is counted.

@@ -7,6 +7,7 @@ use profiler::format::{Delivery, Source};
 use super::model::{
     Core, CounterTotals, Counters, End, FunctionRow, Image, KeptChains, Period, Report, SortBy,
 };
+use super::only;
 use super::{accounts, processes};
 use crate::output::{one_line, padded, width, width_of};
 use crate::profile::{Mode, Outcome};
@@ -152,15 +153,15 @@ impl Out {
             }
             None => samples += ", unclaimed interrupts not known",
         }
-        let only_core = report
-            .shares
-            .chosen
-            .only_core
-            .map(|core| format!("core {core}"));
-        let only: Vec<_> = only_core
+        let chosen = &report.shares.chosen;
+        let cores = chosen.only_core.as_slice().iter().chain(&chosen.only_cores);
+        let cores: Vec<_> = cores.copied().collect();
+        let cores = (!cores.is_empty()).then(|| only::cores(&cores));
+        let only: Vec<_> = cores
             .into_iter()
             .chain(report.sampling.only_event.clone())
-            .chain(report.shares.chosen.only.iter().cloned())
+            .chain(chosen.only_events.iter().cloned())
+            .chain(chosen.only.iter().cloned())
             .collect();
         if !only.is_empty() {
             let _ = write!(samples, " ({} only)", only.join(", "));

@@ -292,13 +292,13 @@ fn overheads(profile: &Profile, tally: &Tally) -> Vec<Warning> {
             said,
         })
     };
-    let rows = event::rows(profile, tally, tally.selection.event);
+    let rows = event::rows(profile, tally);
     rows.into_iter().filter_map(warning).collect()
 }
 
 fn no_sampled_ops(profile: &Profile, tally: &Tally) -> Vec<Warning> {
     let others = tally.samples();
-    let rows = event::rows(profile, tally, tally.selection.event);
+    let rows = event::rows(profile, tally);
     let starved = rows
         .into_iter()
         .filter(|row| row.exact.is_some() && row.samples == 0 && others >= ENOUGH_SAMPLES);

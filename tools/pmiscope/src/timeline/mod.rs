@@ -100,8 +100,10 @@ impl Timeline {
             |core| selection.has_core(core),
             true,
             |samples| {
-                let first = cores.first().map_or(0, |it| it.core);
-                let core = &mut cores[(samples.core - first) as usize];
+                let mut shown = cores.iter_mut();
+                let Some(core) = shown.find(|it| it.core == samples.core) else {
+                    return Ok(());
+                };
                 samples.for_each(|sample| {
                     let &Counted {
                         stack,

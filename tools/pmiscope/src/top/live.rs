@@ -244,11 +244,10 @@ impl Live {
 
 #[cfg(test)]
 mod tests {
-    use profiler::address::{CodeRange, StackAddress};
-    use profiler::format::ChainEnd;
-    use profiler::format::sample::Chain;
+    use profiler::address::CodeRange;
 
     use super::*;
+    use crate::test_sample::with_sample;
 
     const ON: u8 = State::INTERRUPTS_ON;
 
@@ -271,24 +270,9 @@ mod tests {
         (pc, state, period): (u64, u8, u64),
         entries: &[ChainEntry],
     ) {
-        let mut chain = Chain::new();
-        entries.iter().for_each(|&entry| chain.push(entry).unwrap());
-        let sample = Sample {
-            sequence: 0,
-            handler_cost: 0,
-            event: 0,
-            task: 0,
-            state: State(state),
-            time: 0,
-            period,
-            sp: StackAddress(0),
-            stack_top: [0; 2],
-            pc: CodeAddress(pc),
-            exact: None,
-            end: ChainEnd::Complete,
-            chain_words: chain.words(),
-        };
-        live.add(core, &sample);
+        with_sample((pc, state), entries, |sample| {
+            live.add(core, &Sample { period, ..sample });
+        });
     }
 
     fn crossing(vector: u8) -> ChainEntry {

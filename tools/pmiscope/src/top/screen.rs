@@ -237,9 +237,13 @@ fn style_of(letter: &str) -> Style {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
+    use ratatui::buffer::Cell;
     use ratatui::crossterm::event::KeyCode;
+    use ratatui::style::Color;
 
     use super::*;
 
@@ -316,6 +320,123 @@ mod tests {
         found[2] = expected[2].into();
         found[3] = expected[3].into();
         assert_eq!(found, expected);
+    }
+
+    /// The screen of the document, of a run of the mix.
+    fn documented() -> Screen {
+        let function = |own, total, name: &str| FunctionLine {
+            own,
+            total,
+            name: name.into(),
+        };
+        let bar = |counts| Bar { counts, lost: 0 };
+        let mut screen = Screen {
+            source: "pmu",
+            requested: 1_000,
+            achieved: Some(1_000),
+            samples: 1_204_377,
+            all: 40_000,
+            bars: vec![
+                bar([8_120, 640, 90, 1_150, 0]),
+                bar([5_330, 410, 80, 980, 3_200]),
+                bar([6_905, 520, 75, 2_500, 0]),
+                bar([2_010, 300, 60, 6_480, 1_150]),
+            ],
+            functions: vec![
+                function(9_412, 9_412, "memcpy"),
+                function(7_730, 7_760, "kernel::workload::hash::run"),
+                function(6_150, 23_101, "kernel::workload::recursion::ackermann"),
+                function(4_022, 11_110, "kernel::task::idle::halt"),
+                function(3_871, 4_350, "fib [processes]"),
+                function(2_305, 5_980, "kernel::workload::heap::run"),
+                function(1_990, 2_004, "<kernel_core::heap::Classes>::take"),
+                function(
+                    1_340,
+                    2_777,
+                    "kernel::sync::ticket::Lock<kernel::memory::heap::Heap>::lock",
+                ),
+                function(960, 1_480, "kernel::workload::sort::quicksort"),
+                function(611, 3_960, "kernel::trap::dispatch::interrupt"),
+            ],
+            focus: None,
+            facts: Facts::default(),
+        };
+        screen.facts.row = 2;
+        screen
+    }
+
+    /// The width and the height of a cell in a picture, and its colours.
+    const CELL: (f64, u32) = (8.4, 18);
+    const PAPER: &str = "#1e2127";
+    const INK: &str = "#d7dae0";
+
+    /// A screen as a picture.
+    fn picture(screen: &Screen, (width, height): (u16, u16)) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| screen.draw(frame)).unwrap();
+        let buffer = terminal.backend().buffer().clone();
+        let mut svg = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {:.0} {}\" font-family=\"monospace\" font-size=\"14\">\n<title>pmiscope top</title>\n<rect width=\"100%\" height=\"100%\" rx=\"6\" fill=\"{PAPER}\"/>\n",
+            f64::from(width) * CELL.0 + 16.0,
+            u32::from(height) * CELL.1 + 16
+        );
+        for row in 0..height {
+            let cells: Vec<_> = (0..width).map(|it| (it, &buffer[(it, row)])).collect();
+            // A text for each word of one look: blanks between would be taken for one.
+            let runs = cells.chunk_by(|(_, a), (_, b)| {
+                let look = |cell: &Cell| (cell.fg, cell.modifier, cell.symbol() == " ");
+                look(a) == look(b)
+            });
+            runs.for_each(|run| draw_run(run, row, &mut svg));
+        }
+        svg + "</svg>\n"
+    }
+
+    /// Cells that have one look, or are blank.
+    fn draw_run(run: &[(u16, &Cell)], row: u16, svg: &mut String) {
+        let (column, first) = run[0];
+        let ink = match first.fg {
+            Color::Green => "#5fbf77",
+            Color::Yellow => "#d9b44a",
+            Color::Red => "#e06c75",
+            Color::Blue => "#61a0e0",
+            _ => INK,
+        };
+        let is_reversed = first.modifier.contains(Modifier::REVERSED);
+        let x = 8.0 + f64::from(column) * CELL.0;
+        let y = 8 + u32::from(row) * CELL.1;
+        let length = f64::from(u16::try_from(run.len()).unwrap()) * CELL.0;
+        if is_reversed {
+            let height = CELL.1;
+            let _ = writeln!(
+                svg,
+                "<rect x=\"{x:.1}\" y=\"{y}\" width=\"{length:.1}\" height=\"{height}\" fill=\"{ink}\"/>"
+            );
+        }
+        let text: String = run.iter().map(|(_, cell)| cell.symbol()).collect();
+        let text = text.replace('&', "&amp;").replace('<', "&lt;");
+        if !text.trim().is_empty() {
+            let (ink, y) = (if is_reversed { PAPER } else { ink }, y + 14);
+            let _ = writeln!(
+                svg,
+                "<text x=\"{x:.1}\" y=\"{y}\" textLength=\"{length:.1}\" fill=\"{ink}\">{text}</text>"
+            );
+        }
+    }
+
+    /// `UPDATE_PICTURES=1` writes it anew.
+    #[test]
+    fn the_picture_in_the_documents_is_what_is_drawn() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/top.svg");
+        let drawn = picture(&documented(), (100, 18));
+        if std::env::var_os("UPDATE_PICTURES").is_some() {
+            std::fs::write(path, &drawn).unwrap();
+        }
+        let known = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            known == drawn,
+            "docs/top.svg is of another view: UPDATE_PICTURES=1 writes it anew"
+        );
     }
 
     #[test]

@@ -44,6 +44,7 @@ mod records;
 mod report;
 mod ring;
 mod screen;
+mod serve;
 mod sizes;
 mod sources;
 mod space;

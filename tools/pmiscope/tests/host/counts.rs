@@ -2,6 +2,7 @@
 
 use pmiscope::internals::Profile;
 use pmiscope::internals::counts::{Counts, Selection, json, text};
+use pmiscope::internals::report::Only;
 use pmiscope::profile::{Head, Outcome, OverheadEnd, RunEnd, Writer};
 use profiler::format::count::Reading;
 use profiler::format::region::OverheadCounters;
@@ -192,7 +193,7 @@ pub fn whole() -> Vec<u8> {
 
 fn table(selection: Selection) -> String {
     let profile = Profile::read(whole()).unwrap();
-    let counts = Counts::new(&profile, selection);
+    let counts = Counts::new(&profile, &selection);
     let shown = text(&counts, selection.per_core);
     assert!(shown.lines().all(|line| line.chars().count() <= 100));
     let build_id = format!("build-id {}\n", counts.run.build_id);
@@ -201,7 +202,7 @@ fn table(selection: Selection) -> String {
 
 fn json_of(selection: Selection) -> Value {
     let profile = Profile::read(whole()).unwrap();
-    let counts = Counts::new(&profile, selection);
+    let counts = Counts::new(&profile, &selection);
     serde_json::from_str(&json(&counts).unwrap()).unwrap()
 }
 
@@ -238,7 +239,7 @@ fn a_kernel_need_not_say_who_has_booted_it() {
         ..counting()
     };
     let profile = profile_of(&run, &counts, Some(&ended(&counts)));
-    let counts = Counts::new(&Profile::read(profile).unwrap(), Selection::default());
+    let counts = Counts::new(&Profile::read(profile).unwrap(), &Selection::default());
     let shown = text(&counts, false);
     assert!(!shown.contains("booted by"), "{shown}");
 }
@@ -291,7 +292,7 @@ fn ratios_need_both_events_on_the_same_cores() {
         names.collect::<Vec<_>>()
     };
     let of_core = |core| Selection {
-        core: Some(core),
+        cores: Only::from(core),
         ..Selection::default()
     };
     assert_eq!(names(Selection::default()), ["instructions per cycle"]);
@@ -320,7 +321,7 @@ fn ratios_are_of_what_is_counted_alike() {
     ]);
     let counts = [(0..7).map(|event| count(event, 10, 5000)).collect(), vec![]];
     let profile = Profile::read(profile_of(&run, &counts, Some(&ended(&counts)))).unwrap();
-    let ratios = Counts::new(&profile, Selection::default()).ratios;
+    let ratios = Counts::new(&profile, &Selection::default()).ratios;
     let pairs: Vec<_> = ratios.iter().map(|ratio| (ratio.index, ratio.by)).collect();
     assert_eq!(pairs, [(0, 4), (3, 2)]);
 }
@@ -436,7 +437,7 @@ fn counts_that_are_missing_are_not_zero() {
         ..ended(&there)
     };
     let profile = Profile::read(profile_of(&counting(), &there, Some(&end))).unwrap();
-    let shown = text(&Counts::new(&profile, Selection::default()), true);
+    let shown = text(&Counts::new(&profile, &Selection::default()), true);
     for part in [
         "\nrun         the guest hung and was ended: no line\n",
         "\n   1        <not counted>  cycles\n",
@@ -448,7 +449,7 @@ fn counts_that_are_missing_are_not_zero() {
     }
     let nothing = profile_of(&counting(), &[vec![], vec![]], Some(&ended(&[])));
     let profile = Profile::read(nothing).unwrap();
-    let shown = text(&Counts::new(&profile, Selection::default()), false);
+    let shown = text(&Counts::new(&profile, &Selection::default()), false);
     assert!(!shown.contains("elapsed") && shown.contains("       <not counted>  cycles\n"));
 }
 
@@ -459,7 +460,7 @@ fn a_count_says_what_it_is_known_to_within() {
         let mut end = ended(&counts);
         change(&mut end);
         let profile = Profile::read(profile_of(&counting(), &counts, Some(&end))).unwrap();
-        let counts = Counts::new(&profile, Selection::default());
+        let counts = Counts::new(&profile, &Selection::default());
         (text(&counts, false), counts.events[0].all.known_to_within)
     };
     let (text, known) = shown(|end| end.cores.iter_mut().for_each(|it| it.overheads.clear()));
@@ -488,7 +489,7 @@ fn counts_of_a_machine_without_a_clock_are_in_ticks() {
         ..counting()
     };
     let profile = Profile::read(profile_of(&run, &counts, Some(&ended(&counts)))).unwrap();
-    let counts = Counts::new(&profile, Selection::default());
+    let counts = Counts::new(&profile, &Selection::default());
     let shown = text(&counts, false);
     for part in [
         "\nclock       ticks of the time stamp counter: nothing says how long one takes\n",

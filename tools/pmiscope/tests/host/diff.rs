@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::command::{pmiscope, refused, stderr, stdout, text};
 use crate::fixture::{
     Kernel, Seen, description, file, folder, kernel, other_kernel, profile, profile_of_events,
-    profile_of_kernel,
+    profile_of_kernel, profile_of_later_event,
 };
 
 /// A profile of a kernel in which this often `innermost` and `stub` were executing.
@@ -141,6 +141,43 @@ fn the_picture_shows_shares_as_if_both_had_as_many_samples() {
     );
 }
 
+/// As perf does: what is of one profile alone is said.
+#[test]
+fn each_event_of_both_is_compared_by_itself() {
+    let before = file("diff-two.pmi", &profile_of_events());
+    let after = file("diff-later.pmi", &profile_of_later_event());
+    let [before, after] = [&before, &after].map(|it| text(it));
+    let shown = pmiscope(&["diff", "--format", "json", before, after]).success();
+    let all: Value = serde_json::from_str(&stdout(&shown)).unwrap();
+    let events = all["events"].as_array().unwrap();
+    let [cycles] = &events[..] else {
+        panic!("{all}")
+    };
+    assert_eq!(cycles["event"], "cycles:k");
+    let samples = ["before", "after"].map(|side| cycles[side]["samples"].as_u64());
+    assert_eq!(samples, [Some(3), Some(1)]);
+    let rows = cycles["functions"].as_array().unwrap().iter();
+    let mut innermost = rows.filter(|row| row["name"] == json!(["innermost"]));
+    is_near(&innermost.next().unwrap()["delta"], 100.0 - 100.0 / 3.0);
+    for (name, path) in [
+        ("cpu/event=0xc4,umask=0x20/u", before),
+        ("aimed", before),
+        ("instructions:u", after),
+    ] {
+        let note = format!("note: {name} is of {path} alone, and is not compared\n");
+        assert!(stderr(&shown).contains(&note), "{}", stderr(&shown));
+    }
+    let with_itself = pmiscope(&["diff", before, before]).success();
+    let heads = stdout(&with_itself);
+    let heads = heads.lines().filter(|line| line.starts_with("event "));
+    let heads: Vec<_> = heads.map(|line| line[5..].trim()).collect();
+    assert_eq!(heads, ["cycles:k", "cpu/event=0xc4,umask=0x20/u", "aimed"]);
+    // Chosen from both, it is one of one event.
+    let one = diff(&[before, after, "--event", "cycles:k"]);
+    assert_eq!(one["functions"], cycles["functions"]);
+    pmiscope(&["diff", before, after, "-o", "/dev/null"]).success();
+}
+
 #[test]
 fn what_cannot_be_compared_is_said() {
     let good = file("diff-good.pmi", &profile());
@@ -161,9 +198,15 @@ fn what_cannot_be_compared_is_said() {
         pmiscope(&["diff", good, events]),
         1,
         &[
-            "diff-events.pmi: the samples are of several events",
-            "--event",
+            "the two have no event in common",
+            "diff-good.pmi has none",
+            "diff-events.pmi has cycles:k, cpu/event=0xc4,umask=0x20/u, aimed",
         ],
+    );
+    refused(
+        pmiscope(&["diff", events, events, "-o", "-"]),
+        1,
+        &["a flame graph is of one event: say which by --event (cycles:k, "],
     );
     let none = pmiscope(&["diff", good, good, "--task", "idle", "--core", "0"]).success();
     assert!(

@@ -24,7 +24,7 @@ fn report_of(event: Option<u8>) -> Report {
     report_on(
         &profile,
         Selection {
-            event,
+            events: event.into_iter().collect(),
             ..Selection::default()
         },
         Options::default(),
@@ -155,7 +155,7 @@ fn samples_of_other_events_are_not_lost() {
     let profile = Profile::read(profile_of(&description, &first)).unwrap();
     let symbols = Symbols::new(&kernel().elf).unwrap();
     let selection = Selection {
-        event: Some(1),
+        events: 1.into(),
         ..Selection::default()
     };
     let tally = report::Tally::new(&profile, symbols.callers(), selection).unwrap();
@@ -365,7 +365,7 @@ fn assert_known_by_the_most(mut profile: Profile) {
     core.checks = 2;
     let known = |profile: &Profile, only: Option<u8>| {
         let selection = Selection {
-            event: only,
+            events: only.into_iter().collect(),
             ..Selection::default()
         };
         let report = report_on(profile, selection, Options::default());
@@ -664,13 +664,19 @@ fn the_flame_graph_says_which_event_it_is_of() {
         (Some(0), "3 samples on 2 cores · pmu every 100 cycles:k ·"),
     ] {
         let selection = Selection {
-            event,
+            events: event.into_iter().collect(),
             ..Selection::default()
         };
         let tally = report::Tally::new(&profile, symbols.callers(), selection).unwrap();
         let stacks = flame::Stacks::new(&profile, &tally, &mut symbols, None).unwrap();
         let mut picture = Vec::new();
-        flame::draw(&profile, &stacks, event, &mut picture).unwrap();
+        flame::draw(
+            &profile,
+            &stacks,
+            &event.into_iter().collect(),
+            &mut picture,
+        )
+        .unwrap();
         let picture = String::from_utf8(picture).unwrap();
         assert!(picture.contains(says), "{says}");
     }

@@ -12,24 +12,24 @@ use fxprof_processed_profile as fxprof;
 use linux_perf_data::linux_perf_event_reader::EventRecord;
 use linux_perf_data::{PerfFileReader, PerfFileRecord};
 use pmiscope::internals::flame::unescape;
-use pmiscope::profile::{Head, Writer};
 use pmiscope::symbols::{Symbols, build_id};
 use pprof::protos::{self, Message as _};
 use profiler::address::CodeAddress;
-use profiler::format::{Description, Sample};
+use profiler::format::Description;
 use serde_json::Value;
 
 use crate::command::{pmiscope, refused, stderr, stdout, text};
 use crate::counts::whole as counted_profile;
 use crate::fixture::{
-    Seen, description, file, folder, host, kernel, profile, profile_of, profile_of_cores,
-    profile_of_events, run_end, samples,
+    Seen, description, file, folder, kernel, profile, profile_of, profile_of_chains,
+    profile_of_cores, profile_of_events, samples,
 };
+use crate::programs::Run;
 
 /// The samples of a function by itself, and with what it has called.
 type Shares = BTreeMap<String, (u64, u64)>;
 
-const FORMS: [&str; 8] = [
+pub const FORMS: [&str; 8] = [
     "folded",
     "csv",
     "callgrind",
@@ -63,6 +63,13 @@ fn reported(profile: &Path, more: &[&str]) -> Shares {
     shares.collect()
 }
 
+/// Returns true for functions, and for what stands where user code was left; false for what else stands for no
+/// function, which not all forms have.
+fn is_shared(name: &str) -> bool {
+    let is_border = name == "[system call]" || name.ends_with(" from user code]");
+    is_border || !name.starts_with('[')
+}
+
 /// Counts stacks, innermost function first. What stands for no function is left out.
 #[derive(Default)]
 struct Counting(Shares);
@@ -77,7 +84,7 @@ impl Counting {
     }
 
     fn finish(mut self) -> Shares {
-        self.0.retain(|name, _| !name.starts_with('['));
+        self.0.retain(|name, _| is_shared(name));
         self.0
     }
 }
@@ -100,7 +107,7 @@ fn csv(path: &Path) -> Shares {
         (name, (own, total))
     });
     let mut shares: Shares = rows.collect();
-    shares.retain(|name, _| !name.starts_with('['));
+    shares.retain(|name, _| is_shared(name));
     shares
 }
 
@@ -134,7 +141,7 @@ fn callgrind(path: &Path) -> Shares {
             *(if is_total { &mut share.1 } else { &mut share.0 }) += samples;
         }
     }
-    shares.retain(|name, _| !name.starts_with('['));
+    shares.retain(|name, _| is_shared(name));
     shares
 }
 
@@ -333,6 +340,55 @@ fn all_forms_have_the_samples_of_several_events_and_of_one() {
     assert_eq!(profile.sample_type.len(), 3);
 }
 
+/// Where user code was left is a frame in all forms; perf has the mark of the other context there.
+#[test]
+fn borders_of_user_code_are_in_all_forms() {
+    let path = Run::new("borders").profile("borders.pmi");
+    let expected = folded(&export(&path, "folded", &[]));
+    let names = ["[system call]", "[exception 0x0e from user code]"];
+    assert_eq!(names.map(|name| expected[name]), [(0, 1); 2]);
+    for (name, share) in reported(&path, &[]) {
+        assert_eq!(expected[&name], share, "{name}");
+    }
+    let of = |form: &str| export(&path, form, &[]);
+    assert_eq!(csv(&of("csv")), expected, "csv");
+    assert_eq!(callgrind(&of("callgrind")), expected, "callgrind");
+    assert_eq!(speedscope(&of("speedscope")), expected, "speedscope");
+    assert_eq!(pprof(&of("pprof")), expected, "pprof");
+    assert_eq!(firefox(&of("firefox")), expected, "firefox");
+    assert_eq!(perfetto(&of("perfetto")), expected, "perfetto");
+    let chains = perf_chains(&of("perf"));
+    let counts = |words: &[u64]| {
+        let [kernel, user] = [-128_i64, -512]
+            .map(|context| words.iter().filter(|&&word| word == context as u64).count());
+        (words[0] == -512_i64 as u64, kernel, user)
+    };
+    let marks: Vec<_> = chains.iter().map(|words| counts(words)).collect();
+    let (user, kernel) = ((true, 0, 1), (false, 1, 1));
+    assert_eq!(marks, [user, user, user, kernel, kernel, user]);
+    // As the program has it.
+    assert_eq!(chains[5][1..], [0x40_1234]);
+}
+
+/// The chains of perf.data, marks of contexts included.
+fn perf_chains(path: &Path) -> Vec<Vec<u64>> {
+    let file = Cursor::new(fs::read(path).unwrap());
+    let PerfFileReader {
+        mut perf_file,
+        mut record_iter,
+    } = PerfFileReader::parse_file(file).unwrap();
+    let mut chains = Vec::new();
+    while let Some(record) = record_iter.next_record(&mut perf_file).unwrap() {
+        if let PerfFileRecord::EventRecord { record, .. } = record
+            && let EventRecord::Sample(sample) = record.parse().unwrap()
+        {
+            let chain = sample.callchain.unwrap();
+            chains.push((0..chain.len()).map(|at| chain.get(at).unwrap()).collect());
+        }
+    }
+    chains
+}
+
 /// A sample of a function that calls itself, twice over.
 fn recursive() -> Seen {
     let kernel = kernel();
@@ -403,28 +459,10 @@ fn a_profile_that_was_cut_is_exported_as_far_as_it_goes() {
 
 #[test]
 fn chains_without_order_are_exported_with_their_counts() {
-    let run = Description {
-        table_bytes: 1 << 20,
-        ..description()
-    };
-    let host = host();
-    let head = Head {
-        description: &run,
-        host: &host,
-        kernel: &kernel().elf,
-    };
-    let mut writer = Writer::new(Vec::new(), &head).unwrap();
     let [first, second] = samples();
-    let mut end = run_end();
-    for (core, (chains, samples)) in (0..).zip([(first, 3_000), (second, 1)]) {
-        for (seen, more) in chains.iter().zip(0..) {
-            let record = seen.record();
-            let sample = Sample::decode(&record).unwrap();
-            writer.chain(core, &sample, samples + more).unwrap();
-        }
-        end.cores[core as usize].stored = 3 * samples + 3;
-    }
-    let path = file("kept-chains.pmi", &writer.finish(&end).unwrap());
+    let first: Vec<_> = first.into_iter().zip(3_000..).collect();
+    let second: Vec<_> = second.into_iter().zip(1..).collect();
+    let path = file("kept-chains.pmi", &profile_of_chains([&first, &second]));
     assert_equal(&path, &[], |_| 100);
     let out = folder().join("kept-chains");
     for form in FORMS {

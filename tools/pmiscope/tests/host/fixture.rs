@@ -370,11 +370,21 @@ pub fn profile_of_files(
     (kernel, debug_files): (&[u8], &[(&str, Vec<u8>)]),
     cores: &[&[Seen]],
 ) -> Vec<u8> {
+    let mut end = run_end();
+    end.cores.truncate(description.cores as usize);
+    profile_with_end((description, &end), (kernel, debug_files), cores)
+}
+
+/// The same, but for how much was stored, with this end.
+pub fn profile_with_end(
+    (description, end): (&Description, &RunEnd),
+    (kernel, debug_files): (&[u8], &[(&str, Vec<u8>)]),
+    cores: &[&[Seen]],
+) -> Vec<u8> {
     let debug_files = debug_files.iter().map(|(name, file)| (*name, &**file));
     let files = Embedded::new(kernel, debug_files).unwrap();
     let mut writer = Writer::with(Vec::new(), description, &host(), files).unwrap();
-    let mut end = run_end();
-    end.cores.truncate(description.cores as usize);
+    let mut end = end.clone();
     for core in &mut end.cores {
         core.stored = 0;
     }
@@ -447,6 +457,27 @@ pub fn profile_of_events() -> Vec<u8> {
     samples[1][0].event = 1;
     samples[1][2].event = 1;
     profile_of_both(unfinished_of(&two_events()), samples)
+}
+
+/// A whole profile of a run that kept these chains, each core's with how often there was each, and no
+/// order.
+pub fn profile_of_chains(cores: [&[(Seen, u64)]; 2]) -> Vec<u8> {
+    let run = Description {
+        table_bytes: 1 << 20,
+        ..description()
+    };
+    let mut writer = unfinished_of(&run);
+    let mut end = run_end();
+    for (core, chains) in (0..).zip(cores) {
+        for (seen, samples) in chains {
+            let record = seen.record();
+            let sample = Sample::decode(&record).unwrap();
+            writer.chain(core, &sample, *samples).unwrap();
+        }
+        let samples = chains.iter().map(|(_, samples)| samples);
+        end.cores[core as usize].stored = samples.sum();
+    }
+    writer.finish(&end).unwrap()
 }
 
 fn profile_of_both(mut writer: Writer<Vec<u8>>, [first, second]: [Vec<Seen>; 2]) -> Vec<u8> {

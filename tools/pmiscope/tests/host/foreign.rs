@@ -1,8 +1,11 @@
 //! What other profilers have recorded.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use flate2::read::GzDecoder;
 use serde_json::Value;
 
 use crate::command::{pmiscope, refused, stderr, stdout, text};
@@ -194,6 +197,123 @@ fn perf_data_without_a_kernel_has_no_other_ones_names() {
         &["its names would be wrong; give that one"],
     );
     assert!(!output.exists());
+}
+
+/// What perf 6.1 of Debian's Linux 6.1 has recorded on the lab emulator, of a program without a file here: by
+/// `perf record -B -g -c 20000 -e instructions /lab/linux-loop time recursion 60` in a script for
+/// `tools/qemu-pmu/linux/boot.sh`, model intel-v5, one core.
+#[test]
+fn what_linux_has_recorded_by_counters_becomes_a_profile() {
+    let mut recorded = Vec::new();
+    let packed = &include_bytes!("recorded.data.gz")[..];
+    GzDecoder::new(packed).read_to_end(&mut recorded).unwrap();
+    let recorded = file("by-counters.data", &recorded);
+    let says = "55 addresses of the kernel or its modules without a name: give the kernel's unstripped file by --kernel";
+    let path = imported(&["--perf", text(&recorded)], says);
+    let report = stdout(&pmiscope(&["report", text(&path), "--format", "json"]).success());
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!([&report["samples"], &report["lost"]], [199, 0]);
+    let event = &report["events"][0];
+    assert_eq!(
+        (&event["name"], &event["samples"]),
+        (&"instructions".into(), &199.into())
+    );
+    assert_eq!(event["period"]["requested"], 20_000);
+    assert_eq!(report["processes"][0]["user"], 191);
+    // Never those of the kernel that runs here, which perf shows.
+    let expected = [
+        row("[kernel]", 8, 8),
+        row("[linux-loop]", 191, 195),
+        row("[unknown]", 0, 4),
+    ];
+    assert_eq!(functions(&path), expected);
+    // What is cut is refused, and leaves nothing behind.
+    let whole = fs::read(&recorded).unwrap();
+    for bytes in [0, 8, 104, 600, whole.len() / 2] {
+        let cut = file("by-counters.cut", &whole[..bytes]);
+        let output = folder().join("never.pmi");
+        let assert = pmiscope(&["import", "--perf", text(&cut), "-o", text(&output)]);
+        refused(assert, 1, &[text(&cut)]);
+        assert!(!output.exists(), "{bytes}");
+    }
+}
+
+/// A program that `perf record` samples: nearly all of the time in `inner`, which `outer` calls.
+const SPINNING: &str = r#"
+#include <time.h>
+volatile unsigned long turns;
+__attribute__((noinline)) void inner(void) {
+    for (int i = 0; i < 100000; i++) turns++;
+}
+__attribute__((noinline)) void outer(void) { inner(); turns++; }
+int main(void) {
+    for (clock_t end = clock() + CLOCKS_PER_SEC / 4; clock() < end;) outer();
+    return 0;
+}
+"#;
+
+/// What Linux's perf has recorded itself, by a clock, which needs no counters. It is made here: such a file
+/// has names of the machine in it.
+#[test]
+fn what_linux_has_recorded_becomes_a_profile() {
+    let source = file("spinning.c", SPINNING.as_bytes());
+    let program = folder().join("spinning");
+    let cc = Command::new("cc")
+        .arg("-O0")
+        .arg(&source)
+        .arg("-o")
+        .arg(&program)
+        .status();
+    assert!(cc.expect("cc, which Rust links with").success());
+    let recorded = folder().join("recorded.data");
+    let mut perf = Command::new("perf");
+    perf.args(["record", "-q", "-g", "-e", "cpu-clock:u", "-F", "997", "-o"]);
+    let perf = perf.arg(&recorded).arg("--").arg(&program).output();
+    match perf {
+        Ok(output) if output.status.success() => {}
+        // Not installed, or not allowed (perf_event_paranoid).
+        _ => return eprintln!("perf cannot record here: nothing to import"),
+    }
+    let path = imported(&["--perf", text(&recorded)], "pmiscope: profile ");
+    let report = stdout(&pmiscope(&["report", text(&path), "--format", "json"]).success());
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let all = report["samples"].as_u64().unwrap();
+    assert!(all > 50, "{all} samples of a quarter of a second");
+    // As many as perf itself reads.
+    let mut script = Command::new("perf");
+    let script = script
+        .args(["script", "-F", "time", "-i"])
+        .arg(&recorded)
+        .output();
+    let script = String::from_utf8(script.unwrap().stdout).unwrap();
+    assert_eq!(all, script.lines().count() as u64, "{script}");
+    let functions = functions(&path);
+    let of = |name: &str| {
+        let mut found = functions
+            .iter()
+            .filter(|(it, ..)| it.split(' ').next() == Some(name));
+        let (_, own, total) = found
+            .next()
+            .unwrap_or_else(|| panic!("no {name}: {functions:?}"));
+        (*own, *total)
+    };
+    let (inner, outer, main) = (of("inner"), of("outer"), of("main"));
+    assert!(inner.0 * 10 > all * 8, "{inner:?} of {all}");
+    // In the first and last instructions of `inner` its caller is not seen.
+    assert!(
+        outer.1 * 10 > all * 8 && outer.1 >= outer.0,
+        "{outer:?} of {all}"
+    );
+    assert!(main.1 * 10 > all * 8, "{main:?} of {all}");
+    for view in [
+        &["report", "--tree"][..],
+        &["report", "--focus", "inner"],
+        &["timeline"],
+        &["export", "--format", "folded", "-o", "-"],
+    ] {
+        let words = [&view[..1], &[text(&path)], &view[1..]].concat();
+        pmiscope(&words).success();
+    }
 }
 
 #[test]

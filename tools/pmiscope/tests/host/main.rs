@@ -12,6 +12,7 @@ mod damaged;
 mod diff;
 mod embedded;
 mod events;
+mod everything;
 mod exports;
 mod files;
 mod fixture;

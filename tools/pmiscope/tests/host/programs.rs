@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use object::{Object as _, ObjectSymbol as _};
+use pmiscope::profile::ProcessEnd;
 use pmiscope::profile::programs::embedded_name;
 use profiler::address::{CodeAddress, UserAddress};
 use profiler::format::{ChainEntry, Description, State};
 use serde_json::{Value, json};
 
 use crate::command::{pmiscope, refused, stderr, stdout, text};
-use crate::fixture::{Seen, description, file, folder, kernel, profile_of_files};
+use crate::fixture::{
+    Seen, description, file, folder, kernel, profile_of_files, profile_with_end, run_end,
+};
 
 /// A program whose first function calls `work`, which calls `leaf`.
 const SOURCE: &str = r#"
@@ -96,7 +99,7 @@ fn in_kernel(program: &Program, vector: Option<u8>) -> Seen {
     Seen::new(0, kernel.at("in_innermost"), &chain)
 }
 
-struct Run {
+pub struct Run {
     one: Program,
     two: Program,
     /// The modules that it brought, which are embedded.
@@ -104,7 +107,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let one = Program::compile(1, &format!("{name}-one"), &[]);
         let two = Program::compile(2, &format!("{name}-two"), &["-DTWO"]);
         let modules = [&one, &two].map(|it| {
@@ -119,7 +122,7 @@ impl Run {
     }
 
     /// A profile of two samples of each kind, and of one of a program that is no module.
-    fn profile(&self, name: &str) -> PathBuf {
+    pub fn profile(&self, name: &str) -> PathBuf {
         let mut samples = vec![
             in_user_code(&self.one),
             in_user_code(&self.two),
@@ -224,6 +227,53 @@ fn each_program_is_named_by_its_own_file_and_its_border_is_seen() {
     let shown = stdout(&pmiscope(&["report", path]).success());
     let line = "named-two (2 in the program, 1 in the kernel)";
     assert!(shown.contains(line), "{shown}");
+}
+
+/// One that starts a great many is one row by its program; by process the first rows say how many more
+/// there are.
+#[test]
+fn processes_of_a_program_are_one_row_by_program() {
+    const PROCESSES: u16 = 40;
+    let run = Run::new("spawned");
+    let first = 100;
+    let mut end = run_end();
+    end.cores.truncate(1);
+    end.cores[0].stored = u64::from(PROCESSES) + 1;
+    let numbers = (0..PROCESSES).map(|it| ProcessEnd {
+        number: first + it,
+        program: 1,
+        pid: 7 + u32::from(it),
+    });
+    end.cores[0].processes = numbers.collect();
+    let seen = (0..PROCESSES).map(|it| Seen {
+        state: State::NMI | State::RING,
+        ..Seen::new(it.into(), of_program(first + it, 0x40_0000), &[])
+    });
+    let kernels = Seen::new(PROCESSES.into(), kernel().at("in_innermost"), &[]);
+    let samples: Vec<_> = seen.chain([kernels]).collect();
+    let run_of_one = Description {
+        cores: 1,
+        ..description()
+    };
+    let modules = run.modules.iter();
+    let modules: Vec<_> = modules.map(|(name, elf)| (&**name, elf.clone())).collect();
+    let profile = profile_with_end((&run_of_one, &end), (&kernel().elf, &modules), &[&samples]);
+    let path = file("spawned.pmi", &profile);
+    let path = text(&path);
+    let rows = report(&[path, "--by", "program"])["rows"].clone();
+    let rows = rows.as_array().unwrap().iter();
+    let rows: Vec<_> = rows
+        .map(|row| json!([row["program"], row["events"][0]["self"]]))
+        .collect();
+    assert_eq!(rows, [json!(["spawned-one", 40]), json!(["(none)", 1])]);
+    let shown = stdout(&pmiscope(&["report", path, "--by", "process"]).success());
+    assert!(shown.contains("  spawned-one 10\n"), "{shown}");
+    let line = "(11 more groups: --top N; the processes of a program together: --by program)\n";
+    assert!(shown.ends_with(line), "{shown}");
+    let whole = stdout(&pmiscope(&["report", path, "--by", "process", "--top", "41"]).success());
+    assert!(!whole.contains("more group"), "{whole}");
+    let both = report(&[path, "--process", "7,9"]);
+    assert_eq!(both["samples"], 2);
 }
 
 #[test]

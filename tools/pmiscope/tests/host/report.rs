@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use pmiscope::internals::Profile;
 use pmiscope::internals::flame::{self, Root};
-use pmiscope::internals::report::{self, Options, Report, Selection, SortBy, Tally};
+use pmiscope::internals::report::{self, Only, Options, Report, Selection, SortBy, Tally};
 use pmiscope::profile::Mode;
 use pmiscope::qemu::{Emulator, PmuModel};
 use pmiscope::symbols::Symbols;
@@ -119,12 +119,12 @@ fn the_promised_keys_come_first_and_in_order() {
 #[test]
 fn the_samples_of_the_fast_handler_are_those_of_the_cores_that_are_counted() {
     let profile = Profile::read(profile()).unwrap();
-    let of_core = |core| Selection {
-        core: Some(core),
+    let of_core = |core: u32| Selection {
+        cores: core.into(),
         ..Selection::default()
     };
     let of_event = Selection {
-        event: Some(0),
+        events: 0.into(),
         ..Selection::default()
     };
     for (selection, fast, said) in [
@@ -205,7 +205,7 @@ fn inlined_functions_are_marked() {
 fn one_core_alone_is_counted_and_the_hash_stays() {
     let all = json_of(Options::default());
     let selection = Selection {
-        core: Some(1),
+        cores: 1.into(),
         ..Selection::default()
     };
     let profile = Profile::read(profile()).unwrap();
@@ -427,7 +427,7 @@ fn a_run_in_ticks_says_so_wherever_it_has_a_number() {
     }
     assert_eq!(json.get("clock_reference"), None);
     let mut picture = Vec::new();
-    flame::draw(&profile, &stacks(&profile, None), None, &mut picture).unwrap();
+    flame::draw(&profile, &stacks(&profile, None), &Only::All, &mut picture).unwrap();
     let picture = String::from_utf8(picture).unwrap();
     assert!(picture.contains("apic-timer every 100 ticks"));
     // What each sample is of is the same, and so is every command.
@@ -590,7 +590,7 @@ fn the_flame_graph_is_a_picture_of_them() {
     let stacks = stacks(&profile, None);
     let draw = || {
         let mut picture = Vec::new();
-        flame::draw(&profile, &stacks, None, &mut picture).unwrap();
+        flame::draw(&profile, &stacks, &Only::All, &mut picture).unwrap();
         String::from_utf8(picture).unwrap()
     };
     let picture = draw();

@@ -72,7 +72,7 @@ impl Counts {
             .iter_mut()
             .for_each(|event| event.cores = [(0, 1); 2]);
         for (core, samples) in (0..).zip(cores) {
-            if selection.core.is_some_and(|only| only != core) {
+            if !selection.cores.has(core) {
                 continue;
             }
             let (mut given_out, mut seen, mut counted) = (0_u64, 0, 0);
@@ -89,7 +89,7 @@ impl Counts {
                 if sample.sequence != 0 {
                     handler.push(sample.handler_cost.into());
                 }
-                if selection.event.is_some_and(|only| only != sample.event) {
+                if !selection.events.has(sample.event) {
                     continue;
                 }
                 counted += 1;
@@ -217,8 +217,8 @@ proptest! {
         for core in [None, Some(1)] {
             for event in [None, Some(0), Some(1)] {
                 let selection = Selection {
-                    core,
-                    event,
+                    cores: core.into_iter().collect(),
+                    events: event.into_iter().collect(),
                     ..Selection::default()
                 };
                 let tally = Tally::new(&profile, symbols.callers(), selection.clone()).unwrap();

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::command::{pmiscope, stdout, text};
 use crate::fixture::{
     Seen, description, file, kernel, profile, profile_of, profile_of_cores, profile_of_events,
+    profile_of_later_event,
 };
 
 const HASH: &str = "kernel::workload::hash::run";
@@ -142,14 +143,86 @@ fn events_stand_side_by_side() {
     let text_of = shown(&["report", text(&path), "--by", "task"]);
     let line = "  66.67%  36.54    0.00%  32.88  100.00%  39.67  hash";
     assert!(text_of.contains(line), "{text_of}");
-    // Samples of several events have no sum.
-    let refused = pmiscope(&["report", text(&path), "--tree"]).code(1);
-    let said = String::from_utf8(refused.get_output().stderr.clone()).unwrap();
-    assert!(
-        said.contains("of several events, which have no sum"),
-        "{said}"
-    );
-    shown(&["report", text(&path), "--tree", "--event", "1"]);
+}
+
+/// Those that are chosen, wherever they are among all.
+#[test]
+fn some_of_the_events_stand_side_by_side() {
+    let path = file("some-side.pmi", &profile_of_later_event());
+    for (list, names, samples) in [
+        ("0,2", ["cycles:k", "instructions:u"], [1, 2]),
+        (
+            "2,1",
+            ["cpu/event=0xc4,umask=0x20/u", "instructions:u"],
+            [0, 2],
+        ),
+    ] {
+        let arguments = [
+            "report",
+            text(&path),
+            "--format",
+            "json",
+            "--event",
+            list,
+            "--by",
+            "core",
+        ];
+        let report: Value = serde_json::from_str(&shown(&arguments)).unwrap();
+        let events: Vec<_> = names
+            .iter()
+            .zip(samples)
+            .map(|(name, samples)| json!({"name": name, "samples": samples}))
+            .collect();
+        assert_eq!(report["events"], Value::from(events), "{list}");
+        let rows = report["rows"][0]["events"].as_array().unwrap().iter();
+        let rows: Vec<_> = rows.map(|row| row["self"].as_u64().unwrap()).collect();
+        assert_eq!(rows, samples, "{list}");
+    }
+}
+
+/// Samples of several events have no sum: each has a view, as perf shows them.
+#[test]
+fn trees_and_callers_are_of_each_event() {
+    let path = file("each.pmi", &profile_of_events());
+    let json_of = |view: &[&str]| -> Value {
+        let whole = [&["report", text(&path), "--format", "json"], view].concat();
+        serde_json::from_str(&shown(&whole)).unwrap()
+    };
+    let names = ["cycles:k", "cpu/event=0xc4,umask=0x20/u", "aimed"];
+    for (view, key) in [
+        (&["--tree"][..], "roots"),
+        (&["--inverted"], "roots"),
+        (&["--focus", "stub"], "functions"),
+        (&["--focus", "innermost", "--callers"], "functions"),
+    ] {
+        let all = json_of(view);
+        let events = all["events"].as_array().unwrap();
+        let known: Vec<_> = events.iter().map(|it| it["event"].as_str()).collect();
+        for of_event in events {
+            // As if it had been asked for alone.
+            let name = of_event["event"].as_str().unwrap();
+            let mut alone = json_of(&[view, &["--event", name]].concat());
+            assert_eq!(alone[key], of_event[key], "{view:?} {name}");
+            alone["event"] = name.into();
+            assert_eq!(&alone, of_event, "{view:?} {name}");
+        }
+        let expected = match key {
+            "roots" => &names[..],
+            _ if view.contains(&"stub") => &names[..2],
+            _ => &["cycles:k", "aimed"],
+        };
+        assert_eq!(known.into_iter().flatten().collect::<Vec<_>>(), expected);
+    }
+    let samples = json_of(&["--tree"])["events"].clone();
+    let samples = samples.as_array().unwrap().iter();
+    let samples: Vec<_> = samples.map(|it| it["samples"].as_u64()).collect();
+    assert_eq!(samples, [Some(3), Some(2), Some(1)]);
+    let text_of = shown(&["report", text(&path), "--tree"]);
+    let heads = text_of.lines().filter(|line| line.starts_with("event "));
+    let heads: Vec<_> = heads.map(|line| line[5..].trim()).collect();
+    assert_eq!(heads, names);
+    let one = shown(&["report", text(&path), "--tree", "--event", "1"]);
+    assert!(!one.contains("event  "), "{one}");
 }
 
 #[test]

@@ -275,7 +275,7 @@ impl Tables {
         let parent = tree.parent(node).map(|parent| parent as usize);
         let number = tree.place_of(node);
         let place = &tree.places[number as usize];
-        let is_interrupt = matches!(place.kind, Kind::Interrupt(_));
+        let is_interrupt = matches!(place.kind, Kind::Interrupt(_) | Kind::Border(Some(_)));
         let is_within = is_interrupt || parent.is_some_and(|parent| self.in_interrupt[parent]);
         self.in_interrupt[node as usize] = is_within;
         let category = match place.kind {
@@ -310,7 +310,7 @@ impl Tables {
         self.frames.push(FrameRow {
             address: match place.kind {
                 Kind::Code(address) => address.checked_sub(start).filter(|it| it >> 32 == 0),
-                Kind::Interrupt(_) | Kind::Cut(_) => None,
+                Kind::Interrupt(_) | Kind::Border(_) | Kind::Cut(_) => None,
             },
             inline_depth: place.frames.len() - 1 - key.inlined,
             category: key.category,

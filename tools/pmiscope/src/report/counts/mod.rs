@@ -14,6 +14,7 @@ use serde::Serialize;
 pub use processes::{ProcessCount, ProcessCounts};
 pub use ratio::Ratio;
 
+use super::Only;
 use super::model::ClockKnown;
 use super::warnings::not_taken;
 use crate::profile::{CoreEnd, Mode, Outcome, OverheadEnd, Profile};
@@ -21,12 +22,11 @@ use crate::symbols::{BuildId, Symbols};
 use crate::units;
 
 /// Options of the counts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Selection {
-    /// Only this core's counts.
-    pub core: Option<u32>,
-    /// Only this event's, by its number.
-    pub event: Option<u8>,
+    pub cores: Only<u32>,
+    /// By their numbers.
+    pub events: Only<u8>,
     /// As text, each core's counts too.
     pub per_core: bool,
 }
@@ -85,6 +85,9 @@ pub struct Machine {
     pub cores_online: u32,
     /// The only core whose counts these are, if not all are.
     pub only_core: Option<u32>,
+    /// Those whose counts these are, if they are several of more; else left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub only_cores: Vec<u32>,
     /// QEMU's version.
     pub qemu: String,
     /// Who loaded the kernel.
@@ -161,17 +164,16 @@ impl Counts {
 
     /// The counts in a profile.
     #[must_use]
-    pub fn new(profile: &Profile, selection: Selection) -> Self {
+    pub fn new(profile: &Profile, selection: &Selection) -> Self {
         let run = &profile.description;
-        let is_selected = |&core: &u32| selection.core.is_none_or(|only| only == core);
+        let is_selected = |&core: &u32| selection.cores.has(core);
         let cores: Vec<_> = (0..profile.cores()).filter(is_selected).collect();
         let found: Vec<_> = cores.iter().map(|&core| of_core(profile, core)).collect();
         let ends: Vec<_> = cores.iter().map(|&core| end_of(profile, core)).collect();
         let rows = run.events().iter().enumerate();
         let events: Vec<_> = rows
             .filter(|&(index, _)| {
-                let only = selection.event.map(usize::from);
-                only.is_none_or(|only| only == index)
+                u8::try_from(index).is_ok_and(|index| selection.events.has(index))
             })
             .map(|(index, event)| {
                 let mut row = EventCount::new(index, event.name.as_str(), &cores, &found);
@@ -201,7 +203,8 @@ impl Counts {
             events,
             machine: Machine {
                 cores_online: run.cores,
-                only_core: selection.core,
+                only_core: selection.cores.single(),
+                only_cores: selection.cores.several().unwrap_or_default().into(),
                 qemu: profile.host.qemu.clone(),
                 bootloader: run.bootloader.as_str().to_owned(),
                 command_line: command_line.to_owned(),

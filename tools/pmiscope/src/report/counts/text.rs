@@ -2,6 +2,7 @@
 
 use super::{Counts, EventCount, ProcessCount, ProcessCounts, Ratio, Status, Total};
 use crate::output::{one_line, padded, width};
+use crate::report::only;
 use crate::report::text::{Out, WIDTH, keep_end, machine, outcome};
 use crate::units::{duration, grouped, percent};
 
@@ -160,8 +161,11 @@ fn facts(out: &mut Out, counts: &Counts) {
     };
     out.fact("workload", &format!("{workload}{units}"));
     out.fact("counters", &counts.machine.source_reason);
-    if let Some(core) = counts.machine.only_core {
-        out.fact("counts", &format!("core {core} only"));
+    let only = &counts.machine;
+    let only = only.only_core.as_slice().iter().chain(&only.only_cores);
+    let only: Vec<_> = only.copied().collect();
+    if !only.is_empty() {
+        out.fact("counts", &format!("{} only", only::cores(&only)));
     }
     if let Some(clock) = &counts.run.clock_known.said {
         out.fact("clock", clock);

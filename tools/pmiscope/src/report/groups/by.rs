@@ -13,8 +13,10 @@ pub enum By {
     File,
     /// The instruction's address, as the ELF file has it, and its function
     Address,
-    /// The user's program that ran, or that the kernel served
+    /// The user's process that ran, or that the kernel served
     Process,
+    /// The program of that process: all its processes together
+    Program,
     /// The task, by its number
     Thread,
     /// The task, by its name
@@ -37,6 +39,7 @@ impl By {
             Self::File => "file",
             Self::Address => "address",
             Self::Process => "process",
+            Self::Program => "program",
             Self::Thread => "thread",
             Self::Task => "task",
             Self::Core => "core",

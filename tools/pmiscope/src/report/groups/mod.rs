@@ -6,12 +6,13 @@ pub mod text;
 
 use hashbrown::HashMap;
 use profiler::contract::task_number::TaskNumbers;
+use profiler::format::Sample;
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 
 use super::model::{SortBy, lock_name, lock_of, task_name, task_numbers, task_of};
 use super::tally::SampleKey;
-use super::{Selection, Stack, Tally, processes, statistics};
+use super::{Selection, Stack, Tally, event, only, processes, statistics};
 use crate::profile::{Profile, ReadError};
 use crate::symbols::{Lines, Symbols};
 use crate::units::percent;
@@ -38,6 +39,9 @@ pub struct Groups {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Column {
     pub name: String,
+    /// The number of the event, where there are several.
+    #[serde(skip)]
+    event: u8,
     pub samples: u64,
 }
 
@@ -139,7 +143,7 @@ impl Groups {
         let events = columns(profile, tally, &by);
         let mut grouping = Grouping {
             names: Names::new(profile, symbols, &by),
-            columns: events.len(),
+            columns: events.iter().map(|column| column.event).collect(),
             codes: Codes::new(&by, symbols, lines),
             rows: HashMap::new(),
         };
@@ -165,12 +169,11 @@ impl Groups {
 
 /// What is asked of the samples of a selection, in words.
 pub(crate) fn only(selection: &Selection, profile: &Profile) -> Vec<String> {
-    let event = selection.event.map(usize::from);
-    let event = event.and_then(|event| profile.events().get(event));
-    let core = selection.core.map(|core| format!("core {core}"));
-    let event = event.map(|event| event.name.as_str().to_owned());
+    let cores = selection.cores.these().map(only::cores);
+    let events = selection.events.these().unwrap_or_default();
+    let events = event::names(profile, events).into_iter();
     let others = selection.said.iter().cloned();
-    core.into_iter().chain(event).chain(others).collect()
+    cores.into_iter().chain(events).chain(others).collect()
 }
 
 /// An address alone says little.
@@ -200,29 +203,32 @@ fn columns(profile: &Profile, tally: &Tally, by: &[By]) -> Vec<Column> {
     let all = |name: &str| {
         vec![Column {
             name: name.to_owned(),
+            event: 0,
             samples,
         }]
     };
     let events = profile.events();
-    if let Some(only) = tally.selection.event {
-        return all(events
-            .get(usize::from(only))
-            .map_or("", |it| it.name.as_str()));
+    if let Some(only) = tally.selection.events.single() {
+        let name = event::names(profile, &[only]);
+        return all(name.first().map_or("", String::as_str));
     }
     if by.contains(&By::Event) || events.is_empty() {
         return all("");
     }
-    let counted = events.iter().zip(&tally.events);
+    let counted = (0..).zip(events.iter().zip(&tally.events));
     let mut columns: Vec<_> = counted
-        .map(|(event, counted)| Column {
+        .filter(|&(number, _)| tally.selection.has_event(number))
+        .map(|(number, (event, counted))| Column {
             name: event.name.as_str().to_owned(),
+            event: number,
             samples: counted.samples,
         })
         .collect();
     let others = samples - columns.iter().map(|it| it.samples).sum::<u64>();
     if others > 0 {
         columns.push(Column {
-            name: "aimed".to_owned(),
+            name: event::AIMED.to_owned(),
+            event: Sample::AIMED,
             samples: others,
         });
     }
@@ -278,10 +284,11 @@ impl<'a> Names<'a> {
             By::Lock => lock_of(run, of.task)
                 .map_or_else(|| "(none)".to_owned(), |lock| lock_name(run, lock)),
             By::Event => self.event(of.event),
-            By::Process => program.map_or_else(
-                || "(none)".to_owned(),
-                |number| self.symbols.process_name(number),
-            ),
+            By::Process | By::Program => match program {
+                None => "(none)".to_owned(),
+                Some(number) if by == By::Program => self.symbols.program_name(number),
+                Some(number) => self.symbols.process_name(number),
+            },
             By::Function | By::Line | By::File | By::Address => String::new(),
         }
     }
@@ -291,7 +298,7 @@ impl<'a> Names<'a> {
         match events.get(usize::from(number)) {
             Some(event) => event.name.as_str().to_owned(),
             None if events.is_empty() => self.profile.description.clock.name().to_owned(),
-            None => "aimed".to_owned(),
+            None => event::AIMED.to_owned(),
         }
     }
 }
@@ -306,7 +313,8 @@ struct Counts {
 /// Groups while they are counted.
 struct Grouping<'a> {
     names: Names<'a>,
-    columns: usize,
+    /// The number of each column's event.
+    columns: Vec<u8>,
     codes: Codes<'a>,
     /// By what they are, and their code's number (0 if that is not asked for).
     rows: HashMap<(Base, u32), Counts>,
@@ -320,7 +328,7 @@ impl Grouping<'_> {
         };
         let mut of_chains: HashMap<(Base, usize, usize), u64> = HashMap::new();
         for (key, stack) in self.stacks(profile, tally)? {
-            let column = self.column(key.event, profile.events().len());
+            let column = self.column(key.event);
             let base = self.base(key, &stack);
             if self.codes.is_empty() {
                 self.counts(base, 0).own[column] += stack.samples;
@@ -352,8 +360,8 @@ impl Grouping<'_> {
         profile: &Profile,
         tally: &'t Tally,
     ) -> Result<Vec<(SampleKey, Stack<'t>)>, ReadError> {
-        let of_stacks = |by: &By| by.is_code() || *by == By::Process;
-        if self.columns == 1 && self.names.by.iter().all(of_stacks) {
+        let of_stacks = |by: &By| by.is_code() || matches!(by, By::Process | By::Program);
+        if self.columns.len() == 1 && self.names.by.iter().all(of_stacks) {
             // Which are counted already.
             let any = SampleKey {
                 core: 0,
@@ -365,23 +373,22 @@ impl Grouping<'_> {
         tally.stacks_by(profile, |of| self.names.key(of))
     }
 
-    /// Where samples of an event stand.
-    fn column(&self, event: u8, events: usize) -> usize {
-        match self.columns {
-            1 => 0,
-            _ => usize::from(event).min(events),
-        }
+    /// Where samples of an event stand; those of none that has a column are the last one's.
+    fn column(&self, event: u8) -> usize {
+        let place = self.columns.iter().position(|&column| column == event);
+        place.unwrap_or(self.columns.len() - 1)
     }
 
     fn base(&self, key: SampleKey, stack: &Stack<'_>) -> Base {
         let has = |by| self.names.by.contains(&by);
         let event = if has(By::Event) { key.event } else { 0 };
-        let program = has(By::Process).then(|| processes::of_stack(stack));
+        let has_program = has(By::Process) || has(By::Program);
+        let program = has_program.then(|| processes::of_stack(stack));
         (SampleKey { event, ..key }, program.flatten())
     }
 
     fn counts(&mut self, base: Base, code: u32) -> &mut Counts {
-        let columns = self.columns;
+        let columns = self.columns.len();
         self.rows.entry((base, code)).or_insert_with(|| Counts {
             own: vec![0; columns],
             total: vec![0; columns],

@@ -1,6 +1,6 @@
 //! Groups as a table.
 
-use super::{Group, Groups};
+use super::{By, Group, Groups};
 use crate::output::{one_line, padded, width};
 use crate::report::SortBy;
 use crate::report::statistics::error;
@@ -60,7 +60,23 @@ pub fn text(groups: &Groups, sort: SortBy) -> String {
         }
     };
     table(&mut out, &head, &shares, groups);
+    left_out(&mut out, groups);
     out.0
+}
+
+/// How many groups more there are.
+fn left_out(out: &mut Out, groups: &Groups) {
+    let more = groups.groups_in_all - groups.rows.len();
+    if more == 0 {
+        return;
+    }
+    let more = counted(more as u64, "more group");
+    // Of programs that are started again and again there are a great many processes.
+    let together = match groups.by.contains(&By::Process) {
+        true => "; the processes of a program together: --by program",
+        false => "",
+    };
+    out.line(&format!("({more}: --top N{together})"));
 }
 
 /// How many samples are counted, and which.

@@ -18,6 +18,7 @@ use crate::fixture::{
     profile_of_events, samples,
 };
 use crate::outside;
+use crate::programs::Run;
 use browser::Browser;
 
 /// The page of a profile.
@@ -110,6 +111,28 @@ fn numbers_are_those_of_the_report() {
         assert_eq!(root, browser.eval("pmiscope.all"), "{name}");
         assert_eq!(browser.troubles(), [""; 0], "{name}");
     }
+}
+
+#[test]
+fn borders_of_user_code_are_frames() {
+    let profile = Run::new("page-borders").profile("page-borders.pmi");
+    let Some(browser) = open(&profile) else {
+        return;
+    };
+    assert_eq!(shown(&browser), reported(&profile, &[]));
+    for name in ["[system call]", "[exception 0x0e from user code]"] {
+        let script = format!(
+            "pmiscope.select(pmiscope.model.byName.get({})); pmiscope.go('callers')",
+            json!(name)
+        );
+        browser.eval(&script);
+        assert_eq!(
+            browser.eval("pmiscope.callers.tree.root.samples"),
+            1,
+            "{name}"
+        );
+    }
+    assert_eq!(browser.troubles(), [""; 0]);
 }
 
 #[test]
