@@ -84,7 +84,10 @@ fn one_event_alone_is_counted() {
     assert_eq!(second["sample_hash"], all["sample_hash"]);
     assert_eq!(second["lost"], all["lost"]);
     let aimed = json_of(Some(Sample::AIMED));
-    assert_eq!((&aimed["samples"], &aimed["only_event"]), (&json!(1), &json!("aimed")));
+    assert_eq!(
+        (&aimed["samples"], &aimed["only_event"]),
+        (&json!(1), &json!("aimed"))
+    );
     let names = second["functions"].as_array().unwrap().iter();
     let names: Vec<_> = names.map(|row| row["name"].as_str().unwrap()).collect();
     assert!(names.contains(&"never_returns") && !names.contains(&"middle"));
