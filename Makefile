@@ -55,7 +55,7 @@ fuzz: ## look for bytes from outside that break something, a minute each target 
 	@tools/setup.sh fuzz
 	tools/fuzz.sh $(ARGS)
 
-bench: kernel qemu-pmu ## the figures that a sample, a file and a report are to have; steps of the library and the tool
+bench: kernel qemu-pmu ## the figures that a sample, a file and a report are to have; steps of the library and the tool; views of 10 M samples
 	@tools/setup.sh bench
 	cargo bench --locked --bench figures --bench path --bench guest --bench host --bench views $(ARGS)
 

@@ -71,7 +71,7 @@ struct Run {
 struct Place {
     /// In hexadecimal; empty where it is no code.
     at: String,
-    /// `code`, `interrupt`, `exception`, or `cut`.
+    /// `code`, `interrupt`, `exception`, `border`, or `cut`.
     kind: &'static str,
     /// Function, file and line, innermost first.
     frames: Vec<(u32, Option<u32>, Option<u32>)>,

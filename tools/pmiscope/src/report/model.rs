@@ -528,14 +528,15 @@ impl Sampling {
         handler_ticks: Option<Cost>,
     ) -> Self {
         let run = &profile.description;
-        let only_event = selection.events.single().and(events.first());
+        let only_event = selection.events.single();
+        let only_event = only_event.and_then(|it| event::names(profile, &[it]).pop());
         let addresses = if !events.is_empty() && events.iter().all(|it| it.exact.is_some()) {
             Addresses::SampledOps
         } else {
             Addresses::of(run.source, execution(profile))
         };
         Self {
-            only_event: only_event.map(|event| event.name.clone()),
+            only_event,
             events,
             clock: run.clock.name(),
             clock_known: ClockKnown::new(run),

@@ -8,7 +8,7 @@ use pmiscope::internals::report::{
 use pmiscope::profile::OverheadEnd;
 use pmiscope::symbols::Symbols;
 use profiler::format::region::{Overhead, OverheadCounters};
-use profiler::format::{Clock, Delivery, Description, Text};
+use profiler::format::{Clock, Delivery, Description, Sample, Text};
 use profiler::pmu::detect::CoreKind;
 use serde_json::{Value, json};
 
@@ -83,6 +83,11 @@ fn one_event_alone_is_counted() {
     assert_eq!(second["period"], all["events"][1]["period"]);
     assert_eq!(second["sample_hash"], all["sample_hash"]);
     assert_eq!(second["lost"], all["lost"]);
+    let aimed = json_of(Some(Sample::AIMED));
+    assert_eq!(
+        (&aimed["samples"], &aimed["only_event"]),
+        (&json!(1), &json!("aimed"))
+    );
     let names = second["functions"].as_array().unwrap().iter();
     let names: Vec<_> = names.map(|row| row["name"].as_str().unwrap()).collect();
     assert!(names.contains(&"never_returns") && !names.contains(&"middle"));
