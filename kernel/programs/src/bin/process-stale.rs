@@ -104,12 +104,11 @@ extern "C" fn other(kind: u64) {
 
 #[inline(never)]
 fn access(page: *mut u8, kind: u64) {
-    // SAFETY: it is mapped, or the process ends there.
-    unsafe {
-        if kind & WRITES != 0 {
-            page.write_volatile(1);
-        } else {
-            page.read_volatile();
-        }
+    if kind & WRITES != 0 {
+        // SAFETY: it is mapped, or the process ends there.
+        unsafe { page.write_volatile(1) };
+    } else {
+        // SAFETY: as above.
+        unsafe { page.read_volatile() };
     }
 }

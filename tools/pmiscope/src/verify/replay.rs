@@ -230,8 +230,9 @@ impl<'a> Replay<'a> {
         let from = self.place(mode, before.sp)?;
         let to = self.place(mode, sample.sp)?;
         let is_kernel = mode == Mode::Kernel;
-        let follows = is_kernel && self.interrupted(before, from, instruction, sample)
-            || is_kernel && self.returned_and_interrupted(from, instruction, sample)
+        let follows = is_kernel
+            && (self.interrupted(before, from, instruction, sample)
+                || self.returned_and_interrupted(from, instruction, sample))
             || self.executed(before, (from, to), instruction, sample)
             || self.setup.is_stepped && self.interrupted_unseen(before, from, instruction, sample);
         follows.then_some(mode)

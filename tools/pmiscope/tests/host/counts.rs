@@ -157,8 +157,8 @@ fn by_process(lost: bool) -> Vec<u8> {
 
 #[test]
 fn each_process_has_its_counts_and_they_add_up() {
-    let (_folder, path) = file("counts.pmi", &by_process(false));
-    let shown = stdout(pmiscope(&["report", path_text(&path)]).success());
+    let path = file("counts-by-process.pmi", &by_process(false));
+    let shown = stdout(&pmiscope(&["report", path_text(&path)]).success());
     let rows = "
 by process                      instructions:u    instructions:k
 program 1                                  710                20
@@ -167,7 +167,7 @@ program 2                                   20                11
 ";
     assert!(shown.ends_with(rows), "{shown}");
     let report = pmiscope(&["report", path_text(&path), "--format", "json"]);
-    let report: Value = serde_json::from_str(&stdout(report.success())).unwrap();
+    let report: Value = serde_json::from_str(&stdout(&report.success())).unwrap();
     let processes = report["processes"].as_array().unwrap();
     assert_eq!(processes.len(), 3);
     assert_eq!(processes[0]["name"], "program 1");
@@ -179,7 +179,7 @@ program 2                                   20                11
 
 #[test]
 fn counts_of_processes_that_do_not_add_up_are_said() {
-    let (_folder, path) = file("counts.pmi", &by_process(true));
+    let path = file("counts-that-lack.pmi", &by_process(true));
     let output = pmiscope(&["report", path_text(&path)]).code(3);
     let said = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
     let says = "of 90 instructions:k on core 0 they have 83";
