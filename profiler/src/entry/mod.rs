@@ -171,6 +171,8 @@ impl fmt::Display for TrapFrame {
         let Self {
             cs, ss, error_code, ..
         } = self;
+        // Above it may be what a kernel's gate has noted ([`returns`]).
+        let cs = cs & 0xffff;
         write!(f, "  cs {cs:#x}  ss {ss:#x}  error code {error_code:#x}")
     }
 }
