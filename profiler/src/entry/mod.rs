@@ -54,29 +54,13 @@ pub mod protection;
 pub mod returns;
 pub mod stacks;
 pub mod switched;
+pub mod vector;
 pub mod vectors;
 
 use core::fmt;
 
 use crate::address::CodeAddress;
 use crate::unwind::TrapFrameLayout;
-
-/// The vectors of traps that have stacks of their own, and of #GP (SDM vol. 3, table 7-1); and the
-/// sampler's of overflows.
-pub mod vector {
-    /// The non-maskable interrupt's vector.
-    pub const NMI: u8 = 2;
-    /// The debug exception's vector.
-    pub const DEBUG: u8 = 1;
-    /// The general protection fault's vector.
-    pub const PROTECTION: u8 = 13;
-    /// The double fault's vector.
-    pub const DOUBLE_FAULT: u8 = 8;
-    /// The machine-check exception's vector.
-    pub const MACHINE_CHECK: u8 = 18;
-    /// An overflow, where overflows come as maskable interrupts.
-    pub const OVERFLOW: u8 = 0xf0;
-}
 
 /// Why there cannot be a breakpoint at an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -187,6 +171,8 @@ impl fmt::Display for TrapFrame {
         let Self {
             cs, ss, error_code, ..
         } = self;
+        // Above it may be what a kernel's gate has noted ([`returns`]).
+        let cs = cs & 0xffff;
         write!(f, "  cs {cs:#x}  ss {ss:#x}  error code {error_code:#x}")
     }
 }

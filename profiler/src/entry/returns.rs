@@ -91,7 +91,9 @@ pub fn set(returns: &Returns) {
         (&WAYS.overflow, returns.overflow),
         (&WAYS.debug, returns.debug),
     ] {
-        way.store(core::ptr::without_provenance_mut(address as usize), Relaxed);
+        #[allow(clippy::cast_possible_truncation)] // of 64 bits
+        let code = core::ptr::without_provenance_mut(address as usize);
+        way.store(code, Relaxed);
     }
     let CodeRange { start, end } = returns.no_breakpoints;
     let [first, bytes] = &NO_BREAKPOINTS;

@@ -144,7 +144,7 @@ impl UserSide {
     pub(super) fn new(root: PhysAddr) -> Result<Self, NoMemory> {
         let from = shared().root;
         // SAFETY: both hold tables for as long as they are used.
-        let (own, common) = unsafe { (tables::table(root), tables::table(from)) };
+        let [own, common] = [root, from].map(|it| unsafe { tables::table(it) });
         for (own, common) in own[256..].iter().zip(&common[256..]) {
             own.store(common.load(Ordering::Relaxed), Ordering::Relaxed);
         }
@@ -153,7 +153,7 @@ impl UserSide {
         let stacks = tables::take_zeroed()?.start_address();
         let common = PhysAddr::new_truncate(common[place].load(Ordering::Relaxed) & ADDRESS);
         // SAFETY: likewise.
-        let (to, from) = unsafe { (tables::table(stacks), tables::table(common)) };
+        let [to, from] = [stacks, common].map(|it| unsafe { tables::table(it) });
         for (own, common) in to.iter().zip(from) {
             own.store(common.load(Ordering::Relaxed), Ordering::Relaxed);
         }
@@ -193,7 +193,7 @@ impl UserSide {
     /// the kernel's root, has it, the parts that [`start`] was told, and the stacks of threads.
     pub(super) fn audit(&self, kernels: PhysAddr) {
         // SAFETY: both hold tables as long as this lives.
-        let (own, kernels) = unsafe { (tables::table(self.root), tables::table(kernels)) };
+        let [own, kernels] = [self.root, kernels].map(|it| unsafe { tables::table(it) });
         let used = PageTableFlags::ACCESSED.bits();
         let forbidden = PageTableFlags::NO_EXECUTE.bits();
         for (own, kernels) in own[..256].iter().zip(&kernels[..256]) {
@@ -205,9 +205,9 @@ impl UserSide {
             );
         }
         let (mut in_parts, mut others) = (0, 0);
-        for place in 256..ENTRIES {
-            let entry = own[place].load(Ordering::Relaxed);
-            tables::visit(entry, 3, (place as u64) << 39 | 0xffff << 48, &mut |leaf| {
+        for (place, entry) in (0_u64..).zip(own).skip(ENTRIES / 2) {
+            let entry = entry.load(Ordering::Relaxed);
+            tables::visit(entry, 3, place << 39 | 0xffff << 48, &mut |leaf| {
                 let page = VirtAddr::new(leaf.address);
                 let parts = &shared().parts;
                 let part = parts.iter().find(|part| part.pages.contains(&page));
@@ -240,12 +240,12 @@ impl Drop for UserSide {
     fn drop(&mut self) {
         let place = place_of_stacks();
         // SAFETY: it holds a table as long as this lives, and so does what all have.
-        let (own, common) = unsafe { (tables::table(self.root), tables::table(shared().root)) };
-        let [own, common] = [own, common]
-            .map(|root| PhysAddr::new_truncate(root[place].load(Ordering::Relaxed) & ADDRESS));
+        let roots = [self.root, shared().root].map(|it| unsafe { tables::table(it) });
+        let [own, common] =
+            roots.map(|root| PhysAddr::new_truncate(root[place].load(Ordering::Relaxed) & ADDRESS));
         // SAFETY: likewise.
-        let pairs = unsafe { (tables::table(own), tables::table(common)) };
-        for (entry, common) in pairs.0.iter().zip(pairs.1) {
+        let [of_stacks, of_common] = [own, common].map(|it| unsafe { tables::table(it) });
+        for (entry, common) in of_stacks.iter().zip(of_common) {
             let [entry, common] = [entry, common].map(|it| it.load(Ordering::Relaxed) & ADDRESS);
             if entry != common {
                 tables::free_tables(PhysAddr::new_truncate(entry), 1);
