@@ -30,7 +30,11 @@ pub fn grouped(number: u64) -> String {
 /// `number` of `noun`s: "1 sample", "2 samples".
 #[must_use]
 pub fn counted(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
+    let plural = match number {
+        1 => "",
+        _ if noun.ends_with('s') => "es",
+        _ => "s",
+    };
     format!("{} {noun}{plural}", grouped(number))
 }
 
@@ -149,6 +153,7 @@ mod tests {
         assert_eq!(groups, ["0", "12", "999", "1,000", "25,000", "1,234,567"]);
         assert_eq!(counted(1, "sample"), "1 sample");
         assert_eq!(counted(2000, "sample"), "2,000 samples");
+        assert_eq!(counted(290, "address"), "290 addresses");
     }
 
     #[test]
