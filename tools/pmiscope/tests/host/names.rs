@@ -625,6 +625,17 @@ fn two_static_functions_of_one_name_are_told_apart() {
 }
 
 #[test]
+fn a_name_that_nobody_would_see_is_quoted() {
+    let source = ".globl unseen_X\n.type unseen_X, @function\nunseen_X: nop\n.size unseen_X, 1\n";
+    let mut kernel = link("unseen", "s", source, &[]);
+    let at = kernel.at("unseen_X");
+    let mut names_in_it = kernel.elf.windows(8);
+    let name = names_in_it.position(|it| it == b"unseen_X").unwrap();
+    kernel.elf[name..name + 8].copy_from_slice(b" \0\0\0\0\0\0\0");
+    assert_eq!(names(&mut kernel.symbols(), at), ["\" \""]);
+}
+
+#[test]
 fn flame_graphs_and_json_tell_functions_of_one_name_apart() {
     let kernel = twins("twins-shown", [("a.c", "-g0"), ("b.c", "-g")]);
     let called = called(&kernel);
