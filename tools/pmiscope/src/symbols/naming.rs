@@ -43,6 +43,18 @@ impl Declared {
         }
     }
 
+    /// Returns true if the entry has a name.
+    pub(super) fn is_named(&self) -> bool {
+        self.name.is_some()
+    }
+
+    /// The section of the name that cannot be read, if that is why there is none.
+    pub(super) fn unreadable_name(&self) -> Option<&'static str> {
+        self.declaration
+            .unreadable_name
+            .filter(|_| self.name.is_none())
+    }
+
     /// The function of the name that the entry has, if it has one.
     pub(super) fn function(&self, functions: &mut Functions) -> Option<FunctionId> {
         let name = self.name.as_deref()?;

@@ -5,7 +5,7 @@
 //! read is taken out before it sees it. The roots of all units are read at the start, as that
 //! reader does; the rest of a unit when an address in it is looked up.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use gimli::{
     RangeListsOffset, Reader, Section as _, Unit, UnitHeader, UnitRef,
 };
 
-use super::Bytes;
 use super::dwarf::bytes;
+use super::{Bytes, texts};
 
 /// How deep calls may be inlined into each other: the reader calls itself for each. Real ones
 /// are some tens deep.
@@ -47,6 +47,8 @@ pub(super) struct Units {
     /// The names of those that can, without folders; of one that is split off it is elsewhere.
     pub names: HashSet<String>,
     pub has_split: bool,
+    /// The sections of strings that a unit has none in, and should.
+    pub unreadable_texts: BTreeSet<&'static str>,
 }
 
 struct Claim {
@@ -113,7 +115,10 @@ impl Units {
         };
         let mut claims = Code::default();
         for &specification in abbreviation.attributes() {
-            claims.read(unit, &entries.read_attribute(specification)?)?;
+            let attribute = entries.read_attribute(specification)?;
+            claims.read(unit, &attribute)?;
+            let unreadable = texts::unreadable(unit, &attribute);
+            self.unreadable_texts.extend(unreadable);
         }
         self.has_split |= unit.dwo_id.is_some();
         let name = unit.name.as_ref().and_then(|it| it.to_string_lossy().ok());

@@ -216,7 +216,7 @@ fn units_may_refer_to_one_that_was_moved() {
 }
 
 /// The place of a section in the file.
-fn place(kernel: &Compiled, section: &str) -> std::ops::Range<usize> {
+pub fn place(kernel: &Compiled, section: &str) -> std::ops::Range<usize> {
     let file = object::File::parse(&*kernel.elf).unwrap();
     let section = file.section_by_name(section).unwrap();
     let (start, size) = section.file_range().unwrap();
