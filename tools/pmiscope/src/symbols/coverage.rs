@@ -39,7 +39,10 @@ impl Symbols {
         // What a compiler makes has a type and a size.
         let is_label = symbol.is_some_and(|symbol| !symbol.is_function || symbol.size == 0);
         Some(Coverage {
-            is_named: by_debug_info == Some(true) || symbol.is_some(),
+            is_named: match symbol {
+                Some(symbol) if symbol.has_no_name() => names == Some(DebugNames::Innermost),
+                symbol => by_debug_info == Some(true) || symbol.is_some(),
+            },
             is_covered: is_label
                 || by_debug_info == Some(true)
                 || symbol.is_none_or(|symbol| symbol.covers(link)),

@@ -84,6 +84,12 @@ impl Declared {
         symbol: &'a CodeSymbol,
         all: &'a [CodeSymbol],
     ) -> Verdict<'a> {
+        if symbol.has_no_name() {
+            return match &self.name {
+                Some(_) => Verdict::Declared,
+                None => Verdict::OnlySymbol,
+            };
+        }
         let code = self.declaration.code.iter();
         let part = code.clone().find(|range| range.contains(&address.0));
         let start = part.map_or(symbol.start, |range| LinkAddress(range.start));

@@ -36,6 +36,37 @@ fn overwritten(kernel: &Compiled, section: &str, what: Option<&[u8]>, byte: u8) 
 }
 
 #[test]
+fn names_that_were_overwritten_are_those_of_debug_information() {
+    let with = kernel("no-names", &["-g", "-fasynchronous-unwind-tables"]);
+    let zeroed = overwritten(&with, ".strtab", None, 0);
+    let damaged = profile(&with, &zeroed, "zeroed.pmi");
+    let says = |nameless: &str| {
+        format!("damaged, and cannot be read: .strtab {IN_PROFILE} ({nameless} without a name)")
+    };
+    assert_said(&damaged, &[], WHOLE, &[&says("0 samples")]);
+    // Without any other names the addresses of functions stand for them.
+    let without = kernel("no-names-g0", &["-g0", "-fasynchronous-unwind-tables"]);
+    let at = |name: &str| format!("{:#x}", without.at(name).0);
+    let zeroed = overwritten(&without, ".strtab", None, 0);
+    let damaged = profile(&without, &zeroed, "zeroed.pmi");
+    let unnamed = ["root", "mid", "leaf"].map(at).join(";");
+    assert_said(
+        &damaged,
+        &[],
+        &format!("{unnamed} 2\n"),
+        &[&says("2 samples")],
+    );
+    let debug = debug_file(&without);
+    let given = ["--debug-file", text(&debug)];
+    assert_said(&damaged, &given, NO_INLINED, &[&says("0 samples")]);
+    // One name of many.
+    let part = overwritten(&without, ".strtab", Some(b"\0leaf\0"), 0);
+    let damaged = profile(&without, &part, "part.pmi");
+    let unnamed = format!("root;mid;{} 2\n", at("leaf"));
+    assert_said(&damaged, &[], &unnamed, &[&says("2 samples")]);
+}
+
+#[test]
 fn strings_that_were_overwritten_or_are_missing_are_said() {
     for version in ["-gdwarf-4", "-gdwarf-5"] {
         let flags = ["-g", version, "-fasynchronous-unwind-tables"];
