@@ -67,6 +67,44 @@ fn names_that_were_overwritten_are_those_of_debug_information() {
 }
 
 #[test]
+fn ranges_that_were_overwritten_or_are_missing_are_said() {
+    for (version, section) in [
+        ("-gdwarf-4", ".debug_ranges"),
+        ("-gdwarf-5", ".debug_rnglists"),
+    ] {
+        let flags = [
+            "-g",
+            version,
+            "-ffunction-sections",
+            "-fasynchronous-unwind-tables",
+        ];
+        let kernel = kernel(&format!("ranges{version}"), &flags);
+        let whole = profile(&kernel, &kernel.path, "whole.pmi");
+        assert_eq!(folded_alone(&whole), WHOLE, "{version}");
+        let removed = format!("--remove-section={section}");
+        let removed = made(&kernel, "removed", "objcopy", &[&removed]);
+        let says = "1 unit of the debug information cannot be read";
+        let damaged = profile(&kernel, &removed, "removed.pmi");
+        assert_said(
+            &damaged,
+            &[],
+            NO_INLINED,
+            &[says, "(2 samples in code without)"],
+        );
+        for byte in [0, 0xff] {
+            let damaged = overwritten(&kernel, section, None, byte);
+            let damaged = profile(&kernel, &damaged, "damaged.pmi");
+            assert_said(
+                &damaged,
+                &[],
+                NO_INLINED,
+                &[says, "(2 samples in code without)"],
+            );
+        }
+    }
+}
+
+#[test]
 fn strings_that_were_overwritten_or_are_missing_are_said() {
     for version in ["-gdwarf-4", "-gdwarf-5"] {
         let flags = ["-g", version, "-fasynchronous-unwind-tables"];
@@ -108,4 +146,11 @@ fn strings_that_were_overwritten_or_are_missing_are_said() {
             assert_said(&damaged, &[], NO_INLINED, &[&all]);
         }
     }
+}
+
+/// The folded stacks of a profile of which nothing is said.
+fn folded_alone(profile: &std::path::Path) -> String {
+    let shown = pmiscope(&["export", text(profile), "--format", "folded", "-o", "-"]).code(0);
+    assert!(shown.get_output().stderr.is_empty());
+    stdout(&shown)
 }
