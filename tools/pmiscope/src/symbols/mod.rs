@@ -343,7 +343,9 @@ impl Symbols {
             }
         }
         let function = match symbol {
-            Some(symbol) => self.of_symbol(symbol),
+            Some(symbol) => link
+                .and_then(|link| self.function_before(link, symbol))
+                .unwrap_or_else(|| self.of_symbol(symbol)),
             None => {
                 let identity = Identity {
                     name: format!("{:#x}", self.slide.shown(address)),
@@ -360,6 +362,17 @@ impl Symbols {
             frames: Box::new([frame]),
             names: DebugNames::Unknown,
         }
+    }
+
+    /// The function of code behind its end, which nothing else names: what debug information says of
+    /// it is said of that too, or it would be another function of its name.
+    fn function_before(&mut self, address: LinkAddress, symbol: &CodeSymbol) -> Option<FunctionId> {
+        if !symbol.is_function || symbol.size == 0 || symbol.covers(address) {
+            return None;
+        }
+        self.debug.prepare(symbol.start);
+        let found = self.look_up_by_dwarf(symbol.start, Some(symbol))?;
+        found.frames.last().map(|frame| frame.function)
     }
 
     /// The function that only the symbol table knows.

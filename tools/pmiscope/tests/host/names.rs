@@ -625,6 +625,25 @@ fn two_static_functions_of_one_name_are_told_apart() {
 }
 
 #[test]
+fn code_behind_the_end_of_a_function_is_no_other_of_its_name() {
+    let source = "void outer(void) { __asm__(\"nop\"); }\nvoid other(void) { __asm__(\"nop\"); }\n";
+    let kernel = link(
+        "behind-end",
+        "c",
+        source,
+        &["-g", "-O1", "-falign-functions=32"],
+    );
+    let mut symbols = kernel.symbols();
+    let outer = kernel.at("outer");
+    let behind = CodeAddress(outer.0 + 20);
+    symbols.resolve([outer, behind]);
+    let function = symbols.frames(outer)[0].function;
+    assert_eq!(symbols.frames(behind)[0].function, function);
+    assert_eq!(symbols.label(function), "outer");
+    assert_eq!(symbols.function(function).line, Some(1));
+}
+
+#[test]
 fn a_name_that_nobody_would_see_is_quoted() {
     let source = ".globl unseen_X\n.type unseen_X, @function\nunseen_X: nop\n.size unseen_X, 1\n";
     let mut kernel = link("unseen", "s", source, &[]);
