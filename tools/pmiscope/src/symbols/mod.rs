@@ -382,7 +382,8 @@ impl Symbols {
             name: demangle(&symbol.name),
             path: file.map(PathBuf::from),
             line: None,
-            start: symbol.is_twin.then_some(symbol.start),
+            // Different names may read the same.
+            start: Some(symbol.start),
         };
         self.functions.intern(identity, file.map(str::to_owned))
     }

@@ -625,6 +625,33 @@ fn two_static_functions_of_one_name_are_told_apart() {
 }
 
 #[test]
+fn functions_whose_names_read_the_same_are_told_apart() {
+    const LINKED: [&str; 4] = [
+        "_ZN5QueueC1Ev",
+        "_ZN5QueueC2Ev",
+        "_ZN4core3fmt3foo17h0000000000000001E",
+        "_ZN4core3fmt3foo17h0000000000000002E",
+    ];
+    let source = LINKED.map(|name| {
+        format!(".globl {name}\n.type {name}, @function\n{name}: nop\n.size {name}, 1\n")
+    });
+    let kernel = link("read-alike", "s", &source.concat(), &[]);
+    let mut symbols = kernel.symbols();
+    let addresses = LINKED.map(|name| kernel.at(name));
+    symbols.resolve(addresses);
+    let read = [
+        "Queue::Queue()",
+        "Queue::Queue()",
+        "core::fmt::foo",
+        "core::fmt::foo",
+    ];
+    for (address, read) in addresses.into_iter().zip(read) {
+        let label = symbols.label(symbols.frames(address)[0].function);
+        assert_eq!(label, format!("{read} ({:#x})", address.0));
+    }
+}
+
+#[test]
 fn code_behind_the_end_of_a_function_is_no_other_of_its_name() {
     let source = "void outer(void) { __asm__(\"nop\"); }\nvoid other(void) { __asm__(\"nop\"); }\n";
     let kernel = link(
