@@ -154,3 +154,48 @@ fn folded_alone(profile: &std::path::Path) -> String {
     assert!(shown.get_output().stderr.is_empty());
     stdout(&shown)
 }
+
+#[test]
+fn code_behind_the_end_of_a_function_is_annotated_with_it() {
+    let source = ".globl _start\n.type _start, @function\n_start: .skip 4, 0x90\n.size _start, 4\n\
+        .globl behind\nbehind = .\n.skip 4, 0x90\njmp .\n\
+        .globl next\n.type next, @function\nnext: nop\n.size next, 1\n";
+    let mut kernel = link("longer", "s", source, &[]);
+    let [start, behind] = ["_start", "behind"].map(|name| kernel.at(name));
+    let stripped = kernel.path.with_file_name("longer-stripped");
+    crate::compiled::tool(
+        "objcopy",
+        &["--strip-symbol=behind", text(&kernel.path), text(&stripped)],
+    );
+    kernel.elf = fs::read(&stripped).unwrap();
+    let seen = |sequence, at: u64| {
+        let mut seen = Seen::new(sequence, CodeAddress(at), &[]);
+        seen.state |= State::CALLER_KNOWN;
+        seen
+    };
+    let samples = [
+        seen(0, start.0),
+        seen(1, behind.0),
+        seen(2, behind.0),
+        seen(3, behind.0 + 4),
+    ];
+    let profile = profile_of_kernel(&kernel.elf, &run_of(&kernel), &[&samples]);
+    let path = file("longer.pmi", &profile);
+    let shown = pmiscope(&["annotate", text(&path), "_start", "--format", "json"]).code(0);
+    let shown: Value = serde_json::from_str(&stdout(&shown)).unwrap();
+    assert_eq!(shown[0]["self"], 4);
+    let parts = shown[0]["code"].as_array().unwrap().iter();
+    let parts: Vec<Vec<(Value, Value)>> = parts
+        .map(|part| {
+            let rows = part["instructions"].as_array().unwrap().iter();
+            let rows = rows.map(|row| (row["address"].clone(), row["self"].clone()));
+            rows.filter(|(_, own)| *own != 0).collect()
+        })
+        .collect();
+    let row = |at: u64, own: u64| (format!("{at:#x}").into(), own.into());
+    let expected = [
+        vec![row(start.0, 1)],
+        vec![row(behind.0, 2), row(behind.0 + 4, 1)],
+    ];
+    assert_eq!(parts, expected);
+}
