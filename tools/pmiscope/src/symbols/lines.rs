@@ -53,6 +53,12 @@ impl Lines {
         }
     }
 
+    /// Returns true if there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.context.is_none()
+    }
+
     /// Where the code at an address is, in each of the functions that were inlined there, innermost
     /// first; nothing if that is not known.
     #[must_use]
