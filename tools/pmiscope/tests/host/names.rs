@@ -817,6 +817,7 @@ fn assert_split(kernel: &Compiled, has_inlined: bool, flavour: &str) {
     let said = stderr(&pmiscope(&arguments).code(0));
     if has_inlined {
         assert_eq!(said, "", "{flavour}");
+        assert_split_has_lines(&arguments, flavour);
     } else {
         assert_eq!(said.lines().count(), 1, "{flavour}: {said}");
         let looked_in = folder().display().to_string();
@@ -824,6 +825,33 @@ fn assert_split(kernel: &Compiled, has_inlined: bool, flavour: &str) {
             assert!(said.contains(part), "{flavour}: `{part}` is not in {said}");
         }
     }
+}
+
+/// That a report knows the files of what is split off: of functions, and of what is executed.
+#[track_caller]
+fn assert_split_has_lines(report: &[&str], flavour: &str) {
+    let json = |more: &[&str]| -> serde_json::Value {
+        let json = stdout(&pmiscope(&[report, &["--format", "json"], more].concat()).code(0));
+        serde_json::from_str(&json).unwrap()
+    };
+    let functions = &json(&[])["functions"];
+    let declared: Vec<_> = (0..2)
+        .map(|row| {
+            let row = &functions[row];
+            let file = row["file"].as_str().unwrap_or("no file");
+            let file = file.rsplit('/').next().unwrap();
+            (
+                row["name"].clone(),
+                file.starts_with("split-gdwarf-"),
+                row["line"].clone(),
+            )
+        })
+        .collect();
+    let row = |name: &str, line: u32| (name.into(), true, line.into());
+    assert_eq!(declared, [row("inlined", 1), row("outer", 3)], "{flavour}");
+    let lines = json(&["--by", "line"]);
+    let line = lines["rows"][0]["line"].as_str().unwrap();
+    assert!(line.ends_with(".c:2"), "{flavour}: {line}");
 }
 
 #[test]
