@@ -153,6 +153,7 @@ mod tests {
         assert_eq!(groups, ["0", "12", "999", "1,000", "25,000", "1,234,567"]);
         assert_eq!(counted(1, "sample"), "1 sample");
         assert_eq!(counted(2000, "sample"), "2,000 samples");
+        assert_eq!(counted(290, "address"), "290 addresses");
     }
 
     #[test]

@@ -137,6 +137,10 @@ fn checked_elf(elf: &Path, wanted: BuildId, force: bool) -> Result<(Vec<u8>, Own
     if found.as_ref().is_ok_and(|&found| found == wanted) {
         return Ok((bytes, Owner::Kernel));
     }
+    if found.is_err() {
+        // That says more of what it is.
+        crate::symbols::check(&bytes).with_context(|| elf.display().to_string())?;
+    }
     if !force {
         let found = found.with_context(|| format!("{}", elf.display()))?;
         bail!(

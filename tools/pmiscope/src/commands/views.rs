@@ -7,11 +7,11 @@ use super::print;
 use super::show::{CountedProfile, LoadedProfile};
 use crate::cli::{ReportArgs, ReportFormat, View};
 use crate::exit::Exit;
-use crate::output::json;
+use crate::output::{json, say};
 use crate::report::counts::Counts;
 use crate::report::event;
 use crate::report::focus::{self, Focus};
-use crate::report::groups::{self, GroupOptions, Groups};
+use crate::report::groups::{self, By, GroupOptions, Groups};
 use crate::report::text::Out;
 use crate::report::tree::{self, CallTree};
 use crate::report::{Selection, Tally};
@@ -48,6 +48,9 @@ fn by(counted: &CountedProfile, files: &SymbolFiles, arguments: &ReportArgs) -> 
         sort: arguments.sort,
         top: top(arguments, TOP),
     };
+    if counted.has_names_alone && options.by.contains(&By::Line) {
+        warn_without_lines(counted);
+    }
     let lines = match options.by.iter().any(|by| by.has_lines()) {
         true => Lines::of_files(files),
         false => Lines::default(),
@@ -58,6 +61,18 @@ fn by(counted: &CountedProfile, files: &SymbolFiles, arguments: &ReportArgs) -> 
         ReportFormat::Text => groups::text::text(&groups, arguments.sort),
         ReportFormat::Json => json(&groups)?,
     })
+}
+
+/// Says that a profile travels with names alone, which lines are not among.
+fn warn_without_lines(counted: &CountedProfile) {
+    let remedy = match counted.profile.host.imported {
+        None => "; give the kernel that ran by --elf",
+        // There is none.
+        Some(_) => "",
+    };
+    say!(
+        "pmiscope: warning: the profile has names and no code: which line was executing is not known, and ?? stands for it{remedy}"
+    );
 }
 
 fn focus(counted: &mut CountedProfile, arguments: &ReportArgs) -> Result<String> {

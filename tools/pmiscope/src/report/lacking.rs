@@ -10,8 +10,8 @@ use crate::units::{counted, percent};
 const GIVE: &str =
     "give `pmiscope report` the unstripped ELF by --elf, or its debug file by --debug-file";
 
-/// What a damaged symbol table is called.
-const TABLE: &str = ".symtab";
+/// What a damaged symbol table is called, and that of its names.
+const TABLES: [&str; 2] = [".symtab", ".strtab"];
 
 /// Something that is not there, or cannot be read.
 #[derive(Clone, PartialEq, Debug)]
@@ -179,7 +179,8 @@ pub(super) fn lacking(tally: &Tally, symbols: &Symbols) -> Vec<Lacking> {
     let of = tally.samples();
     let has_debug_info = origins.debug_info.is_some();
     let mut all = Vec::new();
-    let has_lost_names = problems.damaged.iter().any(|what| what.starts_with(TABLE));
+    let is_of_names = |what: &String| TABLES.iter().any(|table| what.starts_with(table));
+    let has_lost_names = problems.damaged.iter().any(is_of_names);
     if !problems.damaged.is_empty() {
         all.push(Lacking::Damaged(Damage {
             what: problems.damaged.clone(),
@@ -205,6 +206,8 @@ pub(super) fn lacking(tally: &Tally, symbols: &Symbols) -> Vec<Lacking> {
     }
     let uncovered = match origins.names[..] {
         [] => 0,
+        // A damaged table is why the others have no name.
+        [..] if has_lost_names => unknown.uncovered,
         [..] => unknown.names + unknown.uncovered,
     };
     if uncovered > 0 {

@@ -3,7 +3,7 @@
 
 use profiler::address::CodeAddress;
 
-use super::Symbols;
+use super::{DebugNames, Symbols};
 
 /// What is known of the code at an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,16 +29,20 @@ impl Symbols {
         }
         let link = self.slide.link(address)?;
         let resolved = self.resolved.get(&address);
-        let by_debug_info = if resolved.is_some_and(|it| it.is_named_by_debug_info) {
-            Some(true)
-        } else {
-            self.debug.knows(link)
+        let names = resolved.map(|it| it.names);
+        let by_debug_info = match names {
+            Some(DebugNames::Innermost) => Some(true),
+            Some(DebugNames::Unreadable) => Some(false),
+            _ => self.debug.knows(link),
         };
         let symbol = self.table.naming(link);
         // What a compiler makes has a type and a size.
         let is_label = symbol.is_some_and(|symbol| !symbol.is_function || symbol.size == 0);
         Some(Coverage {
-            is_named: by_debug_info == Some(true) || symbol.is_some(),
+            is_named: match symbol {
+                Some(symbol) if symbol.has_no_name() => names == Some(DebugNames::Innermost),
+                symbol => by_debug_info == Some(true) || symbol.is_some(),
+            },
             is_covered: is_label
                 || by_debug_info == Some(true)
                 || symbol.is_none_or(|symbol| symbol.covers(link)),

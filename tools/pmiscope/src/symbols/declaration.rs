@@ -5,7 +5,7 @@
 //! the type that the function belongs to, which may stand in another unit, or
 //! in a file that several kernels share.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,11 +13,19 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use gimli::{
-    self, AttributeValue, DebugInfoOffset, DwAt, Dwarf, Unit, UnitHeader, UnitOffset, UnitRef,
+    self, AttributeValue, DebugInfoOffset, DwAt, Dwarf, DwoId, Unit, UnitHeader, UnitOffset,
+    UnitRef,
 };
 
 use super::units::Code;
-use super::{Bytes, path, text};
+use super::{Bytes, path, text, texts};
+
+/// The attributes that have names: by which a function is linked, and in the source.
+const NAMES: [DwAt; 3] = [
+    gimli::DW_AT_linkage_name,
+    gimli::DW_AT_MIPS_linkage_name,
+    gimli::DW_AT_name,
+];
 
 /// How many references are followed: a real entry has two.
 const MAX_REFERENCES: usize = 8;
@@ -32,6 +40,8 @@ pub(super) struct Declaration {
     pub line: Option<u32>,
     /// Whether there is the name by which it is linked.
     pub has_linkage_name: bool,
+    /// The section of its name, if that cannot be read there.
+    pub unreadable_name: Option<&'static str>,
     /// The addresses of its code; none of a call that is inlined: nobody asks for them.
     pub code: Vec<Range<u64>>,
 }
@@ -69,9 +79,15 @@ impl Declarations {
         found
     }
 
-    /// The name of a source file, shortened and whole. Of units that are not split off it is kept:
-    /// many functions are declared in one.
+    /// The name of a source file, shortened and whole. It is kept: many functions are declared in one.
     fn file(&self, unit: UnitRef<'_, Bytes>, index: u64) -> Option<SourceName> {
+        // The list of files of a unit that is split off stays where it was.
+        let split = unit.dwo_id.filter(|_| self.file_of(unit).is_none());
+        let skeleton = split.and_then(|id| self.own.skeleton(id));
+        let unit = match &skeleton {
+            Some(skeleton) => UnitRef::new(&self.own.dwarf, skeleton),
+            None => unit,
+        };
         let of_file = self.file_of(unit);
         let unit_at = unit.header.debug_info_offset();
         let (Some(of_file), Some(unit_at)) = (of_file, unit_at) else {
@@ -99,9 +115,15 @@ impl Declarations {
     ) -> Option<()> {
         let entry = unit.entry(die).ok()?;
         let number = |name: DwAt| entry.attr_value(name)?.udata_value();
-        found.has_linkage_name |= [gimli::DW_AT_linkage_name, gimli::DW_AT_MIPS_linkage_name]
-            .into_iter()
-            .any(|name| entry.attr_value(name).is_some());
+        for name in NAMES {
+            let Some(attribute) = entry.attr(name) else {
+                continue;
+            };
+            found.has_linkage_name |= name != gimli::DW_AT_name;
+            found.unreadable_name = found
+                .unreadable_name
+                .or_else(|| texts::unreadable(unit, attribute));
+        }
         if let Some(line) = number(gimli::DW_AT_decl_line)
             && found.line.is_none()
         {
@@ -137,6 +159,8 @@ struct Referred {
     headers: Vec<UnitHeader<Bytes>>,
     /// Those that were read, by their places among the headers.
     units: RefCell<HashMap<usize, Arc<Unit<Bytes>>>>,
+    /// What is left of units that are split off, by their numbers.
+    skeletons: OnceCell<HashMap<u64, Arc<Unit<Bytes>>>>,
     /// The names of source files, by the unit and their numbers in it.
     sources: RefCell<HashMap<(DebugInfoOffset, u64), Option<SourceName>>>,
 }
@@ -152,8 +176,20 @@ impl Referred {
             dwarf: Arc::clone(dwarf),
             headers,
             units: RefCell::default(),
+            skeletons: OnceCell::new(),
             sources: RefCell::default(),
         }
+    }
+
+    /// What is left of a unit that is split off.
+    fn skeleton(&self, id: DwoId) -> Option<Arc<Unit<Bytes>>> {
+        let find = || {
+            let units = self.headers.iter();
+            let units = units.filter_map(|header| self.dwarf.unit(header.clone()).ok());
+            let split = units.filter_map(|unit| Some((unit.dwo_id?.0, Arc::new(unit))));
+            split.collect()
+        };
+        self.skeletons.get_or_init(find).get(&id.0).cloned()
     }
 
     /// The unit that has this entry, and where it is in it.

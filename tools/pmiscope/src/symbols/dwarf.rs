@@ -1,7 +1,7 @@
 //! The debug information of an ELF file, as much of it as can be read.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,6 +28,8 @@ pub(super) struct DebugInfo {
     units: Units,
     /// The files that have what is not in the ELF file itself.
     pub split: SplitFiles,
+    /// The sections of strings that units have none in, and should.
+    pub unreadable_texts: BTreeSet<&'static str>,
     /// The names of the units without folders, if they have them themselves.
     pub names: Option<HashSet<String>>,
 }
@@ -42,8 +44,8 @@ struct Read {
 /// What debug information says of an address.
 pub(super) struct Found<'a> {
     pub unit: UnitRef<'a, Bytes>,
-    /// The entries of the functions there, innermost first, with their names. Those that have
-    /// none are left out, but the last one, which has the code.
+    /// The entries of the functions there, innermost first, with their names, if they have any that
+    /// can be read. The last one has the code.
     pub entries: Vec<(UnitOffset, Option<Bytes>)>,
     /// Whether the innermost of them has one.
     pub names_innermost: bool,
@@ -67,6 +69,7 @@ impl DebugInfo {
         let split = units.has_split.then(|| Split::new(beside).load(&dwarf));
         Self {
             split: split.unwrap_or_default(),
+            unreadable_texts: std::mem::take(&mut units.unreadable_texts),
             names: (!units.has_split).then(|| std::mem::take(&mut units.names)),
             units,
             read: Read::new(dwarf),
@@ -96,16 +99,13 @@ impl DebugInfo {
         let unit = self.loaded(context.find_dwarf_and_unit(address.0))?;
         let mut frames = self.loaded(context.find_frames(address.0)).ok()?;
         let mut entries = Vec::new();
-        let mut last = None;
         let mut names_innermost = None;
         while let Some(frame) = frames.next().ok()? {
             names_innermost.get_or_insert(frame.function.is_some());
             let name = frame.function.map(|function| function.name);
             let name = name.filter(|name| !name.is_empty());
-            entries.extend(last.replace((frame.dw_die_offset?, name)));
+            entries.push((frame.dw_die_offset?, name));
         }
-        entries.retain(|(_, name)| name.is_some());
-        entries.push(last?);
         Some(Found {
             unit,
             entries,
@@ -199,7 +199,7 @@ fn copied(dwarf: &Dwarf<Bytes>) -> Dwarf<Bytes> {
 }
 
 /// Returns true if the only unit of a file can be read to its end.
-fn has_whole_unit(dwarf: &Dwarf<Bytes>) -> bool {
+pub(super) fn has_whole_unit(dwarf: &Dwarf<Bytes>) -> bool {
     is_whole(dwarf, DebugInfoOffset(0))
 }
 

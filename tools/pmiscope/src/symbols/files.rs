@@ -27,7 +27,7 @@ use object::{
 use serde::{Deserialize, Serialize};
 
 use super::elf::{Elf, ElfError, is_code, parse};
-use super::names::code_symbols;
+use super::names::{code_symbols, has_unreadable_names};
 use super::{BuildId, dwarf, separate};
 
 /// A file that has something of a kernel.
@@ -103,7 +103,7 @@ fn has_section(elf: &Elf<'_>, name: &str) -> bool {
 }
 
 fn has_names(elf: &Elf<'_>) -> bool {
-    code_symbols(elf).next().is_some()
+    code_symbols(elf).any(|symbol| !symbol.has_no_name())
 }
 
 fn has_code(elf: &Elf<'_>) -> bool {
@@ -439,6 +439,9 @@ impl<'a> Chosen<'a> {
 fn damaged<'a>(files: &SymbolFiles, parts: impl Iterator<Item = &'a Part<'a>>) -> Vec<String> {
     let mut damaged = files.damaged();
     for part in parts {
+        if has_unreadable_names(&part.elf) {
+            damaged.push(format!(".strtab of {}", part.file.name));
+        }
         for section in part.elf.sections() {
             let name = section.name().unwrap_or_default();
             let is_of_use = [".debug_", ".zdebug_", ".eh_frame", ".text"]

@@ -5,7 +5,7 @@ use profiler::address::{CodeAddress, UserAddress};
 use super::slide::LinkAddress;
 use super::{Symbols, demangle};
 
-/// The code that one symbol names.
+/// The code that one symbol covers, or names behind its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct FunctionCode<'a> {
     /// As the ELF file has it.
@@ -19,8 +19,8 @@ pub(crate) struct FunctionCode<'a> {
 const MOST_BYTES: u64 = 1 << 20;
 
 impl Symbols {
-    /// The code of the function that has this address, where it ran; `None` if no symbol names it, or
-    /// the bytes are not there.
+    /// The code of the function that has this address, where it ran, or what is behind its end; `None` if
+    /// no symbol names it, or the bytes are not there.
     pub(crate) fn code_around(&self, address: CodeAddress) -> Option<FunctionCode<'_>> {
         if let Some(user) = UserAddress::of_program(address) {
             let symbols = self.symbols_of_program(user.program)?;
@@ -30,18 +30,21 @@ impl Symbols {
         }
         let link = self.slide.link(address)?;
         let symbol = self.table.naming(link)?;
-        let behind = || self.table.all_behind(symbol.start).next();
-        let end = match symbol.size {
-            // It ends where what is behind it begins.
-            0 => behind().map_or(symbol.limit, |next| next.start.0.min(symbol.limit)),
-            _ => symbol.end(),
+        let next = || self.table.all_behind(link).next();
+        // It ends where what is behind it begins.
+        let limit = || next().map_or(symbol.limit, |next| next.start.0.min(symbol.limit));
+        let (start, end) = match symbol.size {
+            0 => (symbol.start, limit()),
+            _ if symbol.covers(link) => (symbol.start, symbol.end()),
+            // What has no symbol has the name of the one before.
+            _ => (LinkAddress(symbol.end()), limit()),
         };
-        let bytes = self.code.at(symbol.start)?;
-        let size = (end - symbol.start.0).min(MOST_BYTES);
+        let bytes = self.code.at(start)?;
+        let size = end.checked_sub(start.0)?.min(MOST_BYTES);
         let size = usize::try_from(size).ok()?.min(bytes.len());
-        let is_in = link.0 - symbol.start.0 < size as u64;
+        let is_in = link.0.checked_sub(start.0)? < size as u64;
         is_in.then_some(FunctionCode {
-            start: symbol.start,
+            start,
             bytes: &bytes[..size],
             moved_by: address.0.wrapping_sub(link.0),
         })

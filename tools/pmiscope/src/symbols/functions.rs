@@ -61,7 +61,11 @@ impl Functions {
     }
 
     /// The function that is this one; `file` is its path, shortened.
-    pub(super) fn intern(&mut self, identity: Identity, file: Option<String>) -> FunctionId {
+    pub(super) fn intern(&mut self, mut identity: Identity, file: Option<String>) -> FunctionId {
+        if identity.name.chars().all(char::is_whitespace) {
+            // Nobody would see it.
+            identity.name = format!("{:?}", identity.name);
+        }
         if let Some(&id) = self.ids.get(&identity) {
             return id;
         }

@@ -7,11 +7,13 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 
 use addr2line::{Context, LookupContinuation, LookupResult};
-use gimli::Dwarf;
+use gimli::{Dwarf, Section as _};
 use hashbrown::HashMap;
 use kernel_core::symbols::lines::short_path;
 
+use super::dwarf::has_whole_unit;
 use super::files::Chosen;
+use super::split::{Split, SplitFiles};
 use super::{Bytes, LinkAddress, SymbolFiles, dwarf};
 
 /// A place in a source file.
@@ -26,6 +28,8 @@ pub struct SourceLine {
 #[derive(Default)]
 pub struct Lines {
     context: Option<Context<Bytes>>,
+    /// What is not in the ELF file itself: which calls are inlined there.
+    split: SplitFiles,
     /// The files of lines that were asked for, by their short names, as the compiler names them.
     paths: RefCell<HashMap<String, PathBuf>>,
 }
@@ -38,10 +42,21 @@ impl Lines {
         let part = Chosen::new(&parts).debug_info();
         let dwarf: Option<Dwarf<Bytes>> =
             part.map(|part| dwarf::load((&part.elf, &part.file.bytes), |id| id.name()));
+        let mut with_split = dwarf.iter().filter(|dwarf| has_split(dwarf));
+        let split = with_split
+            .next()
+            .map(|dwarf| Split::new(&files.places()).load(dwarf));
         Self {
+            split: split.unwrap_or_default(),
             context: dwarf.and_then(|dwarf| Context::from_dwarf(dwarf).ok()),
             paths: RefCell::default(),
         }
+    }
+
+    /// Returns true if there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.context.is_none()
     }
 
     /// Where the code at an address is, in each of the functions that were inlined there, innermost
@@ -51,10 +66,13 @@ impl Lines {
         let Some(context) = &self.context else {
             return Vec::new();
         };
-        let folder = loaded(context.find_dwarf_and_unit(address.0))
-            .and_then(|unit| unit.comp_dir.as_ref().map(super::text));
+        let unit = self.loaded(context.find_dwarf_and_unit(address.0));
+        let folder = unit.and_then(|unit| {
+            let whole = || self.split.folder(unit.dwo_id?);
+            unit.comp_dir.as_ref().or_else(whole).map(super::text)
+        });
         let mut lines = Vec::new();
-        let Ok(mut frames) = loaded(context.find_frames(address.0)) else {
+        let Ok(mut frames) = self.loaded(context.find_frames(address.0)) else {
             return lines;
         };
         while let Ok(Some(frame)) = frames.next() {
@@ -80,6 +98,19 @@ impl Lines {
         self.paths.borrow().get(file).cloned()
     }
 
+    /// The result of a look-up, for which units that are split off are taken from their files.
+    fn loaded<L: LookupContinuation<Buf = Bytes>>(&self, mut result: LookupResult<L>) -> L::Output {
+        loop {
+            match result {
+                LookupResult::Output(output) => return output,
+                LookupResult::Load { load, continuation } => {
+                    let split = self.split.get(load.dwo_id).filter(|it| has_whole_unit(it));
+                    result = continuation.resume(split);
+                }
+            }
+        }
+    }
+
     fn note_path(&self, short: &str, path: &str) {
         let mut paths = self.paths.borrow_mut();
         if !paths.contains_key(short) {
@@ -88,12 +119,7 @@ impl Lines {
     }
 }
 
-/// The result of a look-up. Units that are split off are not looked for.
-fn loaded<L: LookupContinuation<Buf = Bytes>>(mut result: LookupResult<L>) -> L::Output {
-    loop {
-        match result {
-            LookupResult::Output(output) => return output,
-            LookupResult::Load { continuation, .. } => result = continuation.resume(None),
-        }
-    }
+/// Returns true if units may be split off: these have their addresses in a table.
+fn has_split(dwarf: &Dwarf<Bytes>) -> bool {
+    !dwarf.debug_addr.reader().bytes().is_empty()
 }

@@ -31,6 +31,7 @@ mod separate;
 mod slide;
 mod spans;
 mod split;
+mod texts;
 mod units;
 
 pub use elf::{BuildId, ElfError, build_id};
@@ -45,7 +46,7 @@ pub(crate) use kernel_file::{check, check_kernel};
 pub(crate) use lines::{Lines, SourceLine};
 pub(crate) use separate::Whose;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -122,6 +123,8 @@ pub struct Symbols {
     slide: Slide,
     functions: Functions,
     declared: HashMap<EntryKey, Rc<Declared>>,
+    /// The sections of debug information that have strings which cannot be read.
+    unreadable_texts: BTreeSet<&'static str>,
     programs: Vec<Program>,
     /// By their numbers, which addresses have in place of their programs'.
     processes: BTreeMap<u16, programs::Process>,
@@ -133,8 +136,18 @@ pub struct Symbols {
 /// What an address is resolved to.
 struct Resolved {
     frames: Box<[Frame]>,
-    /// Debug information names the innermost function; otherwise that is not known.
-    is_named_by_debug_info: bool,
+    names: DebugNames,
+}
+
+/// What debug information has of the names of functions at an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum DebugNames {
+    /// That of the innermost.
+    Innermost,
+    /// Some cannot be read.
+    Unreadable,
+    /// It is to be asked.
+    Unknown,
 }
 
 impl Symbols {
@@ -195,20 +208,23 @@ impl Symbols {
             let moved_to = chosen.supplementary.first().copied();
             DebugInfo::new(part, moved_to, &files.places())
         });
-        let debug = debug.unwrap_or_default();
+        let mut debug = debug.unwrap_or_default();
         let mut origins = chosen.origins(files);
         if let Some(units) = debug.names.as_ref() {
             origins.problems.without_debug_info = chosen.sources_but(units);
         }
-        Self {
+        let mut symbols = Self {
             origins,
+            unreadable_texts: std::mem::take(&mut debug.unreadable_texts),
             debug,
             callers: Callers::new(frames, slide.clone(), Arc::clone(&code), Arc::clone(&table)),
             code,
             table,
             slide,
             ..Self::without_elf()
-        }
+        };
+        symbols.note_unreadable_texts();
+        symbols
     }
 
     /// No functions: every address stays an address.
@@ -223,6 +239,7 @@ impl Symbols {
             slide: Slide::default(),
             functions: Functions::default(),
             declared: HashMap::new(),
+            unreadable_texts: BTreeSet::new(),
             programs: Vec::new(),
             processes: BTreeMap::new(),
             resolved: HashMap::new(),
@@ -242,6 +259,21 @@ impl Symbols {
             self.resolved.insert(address, resolved);
         }
         self.functions.tell_apart();
+        self.note_unreadable_texts();
+    }
+
+    /// Says which sections of strings are damaged. Of many it is known once one is wanted.
+    fn note_unreadable_texts(&mut self) {
+        let Some(file) = &self.origins.debug_info else {
+            return;
+        };
+        let damaged = &mut self.origins.problems.damaged;
+        for section in &self.unreadable_texts {
+            let says = format!("{section} of {file}");
+            if !damaged.contains(&says) {
+                damaged.push(says);
+            }
+        }
     }
 
     /// The frames at an address that was resolved, innermost first: one or more.
@@ -311,7 +343,9 @@ impl Symbols {
             }
         }
         let function = match symbol {
-            Some(symbol) => self.of_symbol(symbol),
+            Some(symbol) => link
+                .and_then(|link| self.function_before(link, symbol))
+                .unwrap_or_else(|| self.of_symbol(symbol)),
             None => {
                 let identity = Identity {
                     name: format!("{:#x}", self.slide.shown(address)),
@@ -326,8 +360,19 @@ impl Symbols {
         };
         Resolved {
             frames: Box::new([frame]),
-            is_named_by_debug_info: false,
+            names: DebugNames::Unknown,
         }
+    }
+
+    /// The function of code behind its end, which nothing else names: what debug information says of
+    /// it is said of that too, or it would be another function of its name.
+    fn function_before(&mut self, address: LinkAddress, symbol: &CodeSymbol) -> Option<FunctionId> {
+        if !symbol.is_function || symbol.size == 0 || symbol.covers(address) {
+            return None;
+        }
+        self.debug.prepare(symbol.start);
+        let found = self.look_up_by_dwarf(symbol.start, Some(symbol))?;
+        found.frames.last().map(|frame| frame.function)
     }
 
     /// The function that only the symbol table knows.
@@ -337,7 +382,8 @@ impl Symbols {
             name: demangle(&symbol.name),
             path: file.map(PathBuf::from),
             line: None,
-            start: symbol.is_twin.then_some(symbol.start),
+            // Different names may read the same.
+            start: Some(symbol.start),
         };
         self.functions.intern(identity, file.map(str::to_owned))
     }
@@ -349,7 +395,7 @@ impl Symbols {
         address: LinkAddress,
         symbol: Option<&CodeSymbol>,
     ) -> Option<Resolved> {
-        let (mut declared, is_named_by_debug_info) = self.declared(address)?;
+        let (mut declared, names) = self.declared(address)?;
         let outermost = declared.pop()?;
         let around = symbol.filter(|symbol| symbol.is_function && symbol.covers(address));
         let verdict = around.map_or(Verdict::Declared, |symbol| {
@@ -377,13 +423,13 @@ impl Symbols {
         });
         Some(Resolved {
             frames: frames.into(),
-            is_named_by_debug_info,
+            names,
         })
     }
 
-    /// What debug information says of the functions at an address, innermost first, and whether it
-    /// names the innermost.
-    fn declared(&mut self, address: LinkAddress) -> Option<(Vec<Rc<Declared>>, bool)> {
+    /// What debug information says of the functions at an address, innermost first, and of their names.
+    /// Calls without a name are left out.
+    fn declared(&mut self, address: LinkAddress) -> Option<(Vec<Rc<Declared>>, DebugNames)> {
         let Found {
             unit,
             entries,
@@ -391,6 +437,10 @@ impl Symbols {
         } = self.debug.find(address)?;
         let outermost = entries.len() - 1;
         let mut all = Vec::with_capacity(entries.len());
+        let mut names = match names_innermost {
+            true => DebugNames::Innermost,
+            false => DebugNames::Unknown,
+        };
         for (place, (die, name)) in entries.into_iter().enumerate() {
             let key = (
                 unit.dwo_id.map(|id| id.0),
@@ -401,8 +451,14 @@ impl Symbols {
                 let declaration = self.debug.declaration(unit, die, place < outermost);
                 Rc::new(Declared::new(name.map(|name| text(&name)), declaration))
             });
-            all.push(Rc::clone(declared));
+            if let Some(section) = declared.unreadable_name() {
+                self.unreadable_texts.insert(section);
+                names = DebugNames::Unreadable;
+            }
+            if place == outermost || declared.is_named() {
+                all.push(Rc::clone(declared));
+            }
         }
-        Some((all, names_innermost))
+        Some((all, names))
     }
 }

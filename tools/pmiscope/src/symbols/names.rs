@@ -53,6 +53,11 @@ impl CodeSymbol {
         self.rank == other.rank
     }
 
+    /// Returns true if its name cannot be read: it stands for the code all the same.
+    pub fn has_no_name(&self) -> bool {
+        self.rank.has_no_name
+    }
+
     pub fn covers(&self, address: LinkAddress) -> bool {
         self.start <= address && address.0 < self.end()
     }
@@ -69,6 +74,16 @@ pub(super) fn code_symbols(file: &Elf<'_>) -> impl Iterator<Item = CodeSymbol> {
     all.chain(dynamic)
         .filter(|symbol| symbol.kind != Kind::Object)
         .map(|found| found.symbol)
+}
+
+/// Returns true if the names of functions were in what is damaged: linkers write none without a name.
+pub(super) fn has_unreadable_names(file: &Elf<'_>) -> bool {
+    let is_unreadable = |symbol: &ElfSymbol64<'_, '_, LittleEndian>| {
+        let is_function = symbol.kind() == SymbolKind::Text && symbol.size() > 0;
+        is_function && symbol.name_bytes().map_or(true, <[u8]>::is_empty)
+    };
+    let mut unreadable = file.symbols().filter(is_unreadable);
+    unreadable.any(|symbol| code_symbol(file, &symbol, None).is_some())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -43,6 +43,18 @@ impl Declared {
         }
     }
 
+    /// Returns true if the entry has a name.
+    pub(super) fn is_named(&self) -> bool {
+        self.name.is_some()
+    }
+
+    /// The section of the name that cannot be read, if that is why there is none.
+    pub(super) fn unreadable_name(&self) -> Option<&'static str> {
+        self.declaration
+            .unreadable_name
+            .filter(|_| self.name.is_none())
+    }
+
     /// The function of the name that the entry has, if it has one.
     pub(super) fn function(&self, functions: &mut Functions) -> Option<FunctionId> {
         let name = self.name.as_deref()?;
@@ -72,6 +84,12 @@ impl Declared {
         symbol: &'a CodeSymbol,
         all: &'a [CodeSymbol],
     ) -> Verdict<'a> {
+        if symbol.has_no_name() {
+            return match &self.name {
+                Some(_) => Verdict::Declared,
+                None => Verdict::OnlySymbol,
+            };
+        }
         let code = self.declaration.code.iter();
         let part = code.clone().find(|range| range.contains(&address.0));
         let start = part.map_or(symbol.start, |range| LinkAddress(range.start));

@@ -3,7 +3,7 @@
 use profiler::address::{CodeAddress, UserAddress};
 
 use super::functions::Identity;
-use super::{ElfError, Frame, Resolved, Symbols};
+use super::{DebugNames, ElfError, Frame, Resolved, Symbols};
 
 /// A program.
 pub(super) struct Program {
@@ -141,7 +141,7 @@ impl Symbols {
         });
         Resolved {
             frames: frames.collect(),
-            is_named_by_debug_info: false,
+            names: DebugNames::Unknown,
         }
     }
 }

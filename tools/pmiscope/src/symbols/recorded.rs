@@ -10,7 +10,7 @@ use super::callframe::{Caller, Callers, RecordedCaller};
 use super::functions::Identity;
 use super::programs::Program;
 use super::slide::{LinkAddress, Slide};
-use super::{Coverage, Frame, FunctionId, Resolved, Symbols};
+use super::{Coverage, DebugNames, Frame, FunctionId, Resolved, Symbols};
 use crate::profile::names::{Known, NamedCaller, NamedCode, NamedFrom, NamedFunction, Names};
 
 impl Symbols {
@@ -110,7 +110,7 @@ fn resolved(code: &NamedCode, ids: &[FunctionId]) -> Resolved {
     };
     Resolved {
         frames: code.functions.iter().enumerate().map(frame).collect(),
-        is_named_by_debug_info: false,
+        names: DebugNames::Unknown,
     }
 }
 

@@ -16,6 +16,8 @@ use crate::input;
 #[derive(Default)]
 pub(super) struct SplitFiles {
     found: HashMap<u64, Arc<Dwarf<Bytes>>>,
+    /// The folders that units were compiled in: those that are split off need not say them.
+    folders: HashMap<u64, Bytes>,
     /// Units that were not found.
     pub missing: u64,
     /// Folders in which these were looked for.
@@ -25,6 +27,11 @@ pub(super) struct SplitFiles {
 impl SplitFiles {
     pub(super) fn get(&self, id: DwoId) -> Option<Arc<Dwarf<Bytes>>> {
         self.found.get(&id.0).cloned()
+    }
+
+    /// The folder that a unit was compiled in.
+    pub(super) fn folder(&self, id: DwoId) -> Option<&Bytes> {
+        self.folders.get(&id.0)
     }
 }
 
@@ -63,6 +70,9 @@ impl<'a> Split<'a> {
                 .iter()
                 .find_map(|package| package.find_cu(id, main).ok()?);
             let found = packed.or_else(|| self.file(main, UnitRef::new(main, &unit), id));
+            files
+                .folders
+                .extend(unit.comp_dir.clone().map(|folder| (id.0, folder)));
             match found {
                 Some(found) => {
                     files.found.insert(id.0, Arc::new(found));

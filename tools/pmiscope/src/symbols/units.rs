@@ -5,18 +5,18 @@
 //! read is taken out before it sees it. The roots of all units are read at the start, as that
 //! reader does; the rest of a unit when an address in it is looked up.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
 use gimli::{
     self, Abbreviations, AbbreviationsCacheStrategy, Attribute, AttributeSpecification,
     AttributeValue, DebugAranges, DebugInfoOffset, Dwarf, EndianSlice, LittleEndian,
-    RangeListsOffset, Reader, Section as _, Unit, UnitHeader, UnitRef,
+    RangeListsOffset, RawRngListEntry, Reader, Section as _, Unit, UnitHeader, UnitRef,
 };
 
-use super::Bytes;
 use super::dwarf::bytes;
+use super::{Bytes, texts};
 
 /// How deep calls may be inlined into each other: the reader calls itself for each. Real ones
 /// are some tens deep.
@@ -47,6 +47,8 @@ pub(super) struct Units {
     /// The names of those that can, without folders; of one that is split off it is elsewhere.
     pub names: HashSet<String>,
     pub has_split: bool,
+    /// The sections of strings that a unit has none in, and should.
+    pub unreadable_texts: BTreeSet<&'static str>,
 }
 
 struct Claim {
@@ -113,7 +115,10 @@ impl Units {
         };
         let mut claims = Code::default();
         for &specification in abbreviation.attributes() {
-            claims.read(unit, &entries.read_attribute(specification)?)?;
+            let attribute = entries.read_attribute(specification)?;
+            claims.read(unit, &attribute)?;
+            let unreadable = texts::unreadable(unit, &attribute);
+            self.unreadable_texts.extend(unreadable);
         }
         self.has_split |= unit.dwo_id.is_some();
         let name = unit.name.as_ref().and_then(|it| it.to_string_lossy().ok());
@@ -398,6 +403,30 @@ fn read_all<R: Reader<Offset = usize>>(
     Ok(deepest)
 }
 
+/// Returns true if a list of ranges, in which there is none, was written over by a byte that repeats
+/// itself, or is not there: compilers write no list without an entry, and no two bases in a row.
+fn is_overwritten<R: Reader<Offset = usize>>(
+    unit: UnitRef<'_, R>,
+    list: RangeListsOffset,
+) -> gimli::Result<bool> {
+    let is_base = |entry: &Option<_>| matches!(entry, Some(RawRngListEntry::BaseAddress { .. }));
+    let mut entries = unit.raw_ranges(list)?;
+    let first = entries.next()?;
+    if first.is_some() {
+        return Ok(is_base(&first) && is_base(&entries.next()?));
+    }
+    let encoding = unit.encoding();
+    let size = match encoding.version {
+        ..=4 => 2 * usize::from(encoding.address_size),
+        _ => 1,
+    };
+    let behind = |size| unit.raw_ranges(RangeListsOffset(list.0 + size)).ok();
+    let is_cut = behind(size).is_none();
+    // One that is the last of the section has nothing behind it.
+    let next = behind(size + 1).and_then(|_| behind(size));
+    Ok(is_cut || next.is_some_and(|mut next| matches!(next.next(), Ok(None))))
+}
+
 /// The attributes of an entry that say where its code is.
 #[derive(Default)]
 pub(super) struct Code {
@@ -469,9 +498,15 @@ impl Code {
         mut each: impl FnMut(Range<u64>),
     ) -> gimli::Result<()> {
         if let Some(list) = self.list {
-            let mut list = unit.ranges(list)?;
-            while let Some(range) = list.next()? {
+            let mut is_empty = true;
+            let mut ranges = unit.ranges(list)?;
+            while let Some(range) = ranges.next()? {
+                is_empty = false;
                 each(range.begin..range.end);
+            }
+            // Of code that the linker has removed entries stay, which are nowhere.
+            if is_empty && is_overwritten(unit, list)? {
+                return Err(gimli::Error::OffsetOutOfBounds(list.0 as u64));
             }
         } else if let Some(start) = self.start {
             let by_size = self.size.map(|size| start.wrapping_add(size));

@@ -78,6 +78,10 @@ fn whole() -> [String; 2] {
 #[test]
 fn a_unit_that_cannot_be_read_costs_no_other_its_names() {
     let body = |entries: &str| format!("{UNIT}{entries}{END}");
+    let ranges = |list: &str| {
+        let unit = body(".uleb128 5\n.asciz \"f\"\n.long .Llist\n.byte 0");
+        format!("{unit}.section .debug_ranges,\"\",@progbits\n.Llist: {list}\n")
+    };
     for (name, units, unreadable) in [
         ("whole", body(".byte 0"), 0),
         ("no-abbreviation", body(".uleb128 99"), 1),
@@ -92,6 +96,11 @@ fn a_unit_that_cannot_be_read_costs_no_other_its_names() {
             body(".uleb128 5\n.asciz \"f\"\n.long 0x7fffffff\n.byte 0"),
             1,
         ),
+        ("overwritten-ranges", ranges(".quad 0, 0, 0, 0"), 1),
+        ("bases-alone", ranges(".quad -1, -1, -1, -1"), 1),
+        // Of code that was removed, and of none at all.
+        ("removed-ranges", ranges(".quad 1, 1, 0, 0"), 0),
+        ("no-ranges", ranges(".quad 0, 0"), 0),
         // Nothing that is asked for has these.
         (
             "no-text",
@@ -216,7 +225,7 @@ fn units_may_refer_to_one_that_was_moved() {
 }
 
 /// The place of a section in the file.
-fn place(kernel: &Compiled, section: &str) -> std::ops::Range<usize> {
+pub fn place(kernel: &Compiled, section: &str) -> std::ops::Range<usize> {
     let file = object::File::parse(&*kernel.elf).unwrap();
     let section = file.section_by_name(section).unwrap();
     let (start, size) = section.file_range().unwrap();

@@ -64,6 +64,28 @@ fn names_say_what_the_kernel_said() {
 }
 
 #[test]
+fn files_are_those_of_declarations_and_lines_are_said_to_be_missing() {
+    let output = embedded(&file("original.pmi", &profile()));
+    let by = |by: &str| {
+        let assert = pmiscope(&["report", text(&output), "--by", by, "--format", "json"]);
+        let json: serde_json::Value = serde_json::from_str(&stdout(&assert)).unwrap();
+        let rows = json["rows"].as_array().unwrap().iter();
+        let rows = rows.map(|row| (row[by].clone(), row["events"][0]["self"].clone()));
+        (rows.collect::<Vec<_>>(), stderr(&assert))
+    };
+    let (files, said) = by("file");
+    // Assembly is declared nowhere, nor is what has no name.
+    let expected = [("fixture.c", 3), ("??", 3)].map(|(file, own)| (file.into(), own.into()));
+    assert_eq!(files, expected);
+    assert!(!said.contains("names and no code"), "{said}");
+    let (lines, said) = by("line");
+    assert_eq!(lines[0], ("?? innermost".into(), 2.into()));
+    let says = "the profile has names and no code: which line was executing is not known, and ?? \
+        stands for it; give the kernel that ran by --elf";
+    assert!(said.contains(says), "{said}");
+}
+
+#[test]
 fn a_kernel_without_call_frames_says_the_same_by_names() {
     let kernel = bare_kernel();
     let description = profiler::format::Description {

@@ -26,6 +26,7 @@ mod monitor;
 mod moved;
 mod names;
 mod outside;
+mod overwritten;
 mod page;
 mod postmortem;
 mod processes;

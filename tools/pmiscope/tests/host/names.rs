@@ -625,6 +625,63 @@ fn two_static_functions_of_one_name_are_told_apart() {
 }
 
 #[test]
+fn functions_whose_names_read_the_same_are_told_apart() {
+    const LINKED: [&str; 4] = [
+        "_ZN5QueueC1Ev",
+        "_ZN5QueueC2Ev",
+        "_ZN4core3fmt3foo17h0000000000000001E",
+        "_ZN4core3fmt3foo17h0000000000000002E",
+    ];
+    let source = LINKED.map(|name| {
+        format!(".globl {name}\n.type {name}, @function\n{name}: nop\n.size {name}, 1\n")
+    });
+    let kernel = link("read-alike", "s", &source.concat(), &[]);
+    let mut symbols = kernel.symbols();
+    let addresses = LINKED.map(|name| kernel.at(name));
+    symbols.resolve(addresses);
+    let read = [
+        "Queue::Queue()",
+        "Queue::Queue()",
+        "core::fmt::foo",
+        "core::fmt::foo",
+    ];
+    for (address, read) in addresses.into_iter().zip(read) {
+        let label = symbols.label(symbols.frames(address)[0].function);
+        assert_eq!(label, format!("{read} ({:#x})", address.0));
+    }
+}
+
+#[test]
+fn code_behind_the_end_of_a_function_is_no_other_of_its_name() {
+    let source = "void outer(void) { __asm__(\"nop\"); }\nvoid other(void) { __asm__(\"nop\"); }\n";
+    let kernel = link(
+        "behind-end",
+        "c",
+        source,
+        &["-g", "-O1", "-falign-functions=32"],
+    );
+    let mut symbols = kernel.symbols();
+    let outer = kernel.at("outer");
+    let behind = CodeAddress(outer.0 + 20);
+    symbols.resolve([outer, behind]);
+    let function = symbols.frames(outer)[0].function;
+    assert_eq!(symbols.frames(behind)[0].function, function);
+    assert_eq!(symbols.label(function), "outer");
+    assert_eq!(symbols.function(function).line, Some(1));
+}
+
+#[test]
+fn a_name_that_nobody_would_see_is_quoted() {
+    let source = ".globl unseen_X\n.type unseen_X, @function\nunseen_X: nop\n.size unseen_X, 1\n";
+    let mut kernel = link("unseen", "s", source, &[]);
+    let at = kernel.at("unseen_X");
+    let mut names_in_it = kernel.elf.windows(8);
+    let name = names_in_it.position(|it| it == b"unseen_X").unwrap();
+    kernel.elf[name..name + 8].copy_from_slice(b" \0\0\0\0\0\0\0");
+    assert_eq!(names(&mut kernel.symbols(), at), ["\" \""]);
+}
+
+#[test]
 fn flame_graphs_and_json_tell_functions_of_one_name_apart() {
     let kernel = twins("twins-shown", [("a.c", "-g0"), ("b.c", "-g")]);
     let called = called(&kernel);
@@ -760,6 +817,7 @@ fn assert_split(kernel: &Compiled, has_inlined: bool, flavour: &str) {
     let said = stderr(&pmiscope(&arguments).code(0));
     if has_inlined {
         assert_eq!(said, "", "{flavour}");
+        assert_split_has_lines(&arguments, flavour);
     } else {
         assert_eq!(said.lines().count(), 1, "{flavour}: {said}");
         let looked_in = folder().display().to_string();
@@ -767,6 +825,33 @@ fn assert_split(kernel: &Compiled, has_inlined: bool, flavour: &str) {
             assert!(said.contains(part), "{flavour}: `{part}` is not in {said}");
         }
     }
+}
+
+/// That a report knows the files of what is split off: of functions, and of what is executed.
+#[track_caller]
+fn assert_split_has_lines(report: &[&str], flavour: &str) {
+    let json = |more: &[&str]| -> serde_json::Value {
+        let json = stdout(&pmiscope(&[report, &["--format", "json"], more].concat()).code(0));
+        serde_json::from_str(&json).unwrap()
+    };
+    let functions = &json(&[])["functions"];
+    let declared: Vec<_> = (0..2)
+        .map(|row| {
+            let row = &functions[row];
+            let file = row["file"].as_str().unwrap_or("no file");
+            let file = file.rsplit('/').next().unwrap();
+            (
+                row["name"].clone(),
+                file.starts_with("split-gdwarf-"),
+                row["line"].clone(),
+            )
+        })
+        .collect();
+    let row = |name: &str, line: u32| (name.into(), true, line.into());
+    assert_eq!(declared, [row("inlined", 1), row("outer", 3)], "{flavour}");
+    let lines = json(&["--by", "line"]);
+    let line = lines["rows"][0]["line"].as_str().unwrap();
+    assert!(line.ends_with(".c:2"), "{flavour}: {line}");
 }
 
 #[test]

@@ -34,12 +34,12 @@ const FLAGS: [&str; 5] = [
 ];
 
 /// The folded stacks of [`profile`] with everything.
-const WHOLE: &str = "root;mid;leaf 1\nroot;mid;leaf;inlined 1\n";
+pub const WHOLE: &str = "root;mid;leaf 1\nroot;mid;leaf;inlined 1\n";
 /// Without debug information.
-const NO_INLINED: &str = "root;mid;leaf 2\n";
+pub const NO_INLINED: &str = "root;mid;leaf 2\n";
 
 /// The kernel, in a folder of its own.
-fn kernel(name: &str, flags: &[&str]) -> Compiled {
+pub fn kernel(name: &str, flags: &[&str]) -> Compiled {
     let folder = folder().join(format!("{name}.d"));
     fs::create_dir_all(&folder).unwrap();
     let mut kernel = link(name, "c", SOURCE, &[&FLAGS[..], flags].concat());
@@ -51,7 +51,7 @@ fn kernel(name: &str, flags: &[&str]) -> Compiled {
 
 /// What a tool makes of the kernel: a file beside it.
 #[track_caller]
-fn made(kernel: &Compiled, name: &str, program: &str, arguments: &[&str]) -> PathBuf {
+pub fn made(kernel: &Compiled, name: &str, program: &str, arguments: &[&str]) -> PathBuf {
     let path = kernel.path.with_file_name(name);
     let all = [arguments, &[text(&kernel.path), text(&path)]].concat();
     tool(program, &all);
@@ -62,13 +62,13 @@ fn stripped(kernel: &Compiled) -> PathBuf {
     made(kernel, "stripped", "objcopy", &["--strip-all"])
 }
 
-fn debug_file(kernel: &Compiled) -> PathBuf {
+pub fn debug_file(kernel: &Compiled) -> PathBuf {
     made(kernel, "debug", "objcopy", &["--only-keep-debug"])
 }
 
 /// A profile of two samples, in which this ELF is the kernel: at the first instruction of
 /// `leaf`, and in `inlined`.
-fn profile(kernel: &Compiled, elf: &Path, name: &str) -> PathBuf {
+pub fn profile(kernel: &Compiled, elf: &Path, name: &str) -> PathBuf {
     profile_with(kernel, elf, name, &[])
 }
 
@@ -98,7 +98,7 @@ fn profile_with(
 }
 
 /// A run of the kernel on one core.
-fn run_of(kernel: &Compiled) -> Description {
+pub fn run_of(kernel: &Compiled) -> Description {
     Description {
         build_id: build_id(&kernel.elf).unwrap().0,
         cores: 1,
@@ -131,7 +131,7 @@ fn assert_whole(profile: &Path, more: &[&str]) {
 
 /// That the report is this, with one warning that has all these parts.
 #[track_caller]
-fn assert_said(profile: &Path, more: &[&str], stacks: &str, parts: &[&str]) {
+pub fn assert_said(profile: &Path, more: &[&str], stacks: &str, parts: &[&str]) {
     let (found, said) = folded(profile, more);
     assert_eq!(found, stacks, "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");

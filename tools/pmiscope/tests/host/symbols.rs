@@ -75,10 +75,23 @@ fn files_that_are_no_kernel_say_why() {
     refused(
         pmiscope(&["report", profile, "--elf", text]),
         1,
-        &[&format!("{text}: not a 64-bit ELF file (")],
+        &[&format!(
+            "{text}: it is no ELF file but text: give the kernel's ELF file"
+        )],
     );
     let said = stderr(&pmiscope(&["report", profile, "--elf", text, "--force"]).code(1));
-    assert_eq!(said.matches("ELF header").count(), 1, "{said}");
+    assert_eq!(said.matches("no ELF file").count(), 1, "{said}");
+    let half = &kernel().elf[..kernel().elf.len() / 2];
+    let cut = file("cut-kernel", half);
+    let cut = cut.to_str().unwrap();
+    refused(
+        pmiscope(&["report", profile, "--elf", cut]),
+        1,
+        &[
+            "it is cut short: its table of sections ends at byte ",
+            "build it or copy it again",
+        ],
+    );
     // The note's type, 3, made another one.
     let mut elf = kernel().elf.clone();
     let id = build_id(&elf).unwrap().0;

@@ -84,11 +84,17 @@ impl<'a> Codes<'a> {
             // Of what the compiler made up, or nobody describes.
             (By::Line, None) => format!("?? {label}"),
             (By::File, Some((file, _))) => file.clone(),
-            (By::File, None) => "??".to_owned(),
+            (By::File, None) => self.file_of(frame).unwrap_or("??").to_owned(),
             (By::Address, _) => format!("{:#x}", self.symbols.slide().shown(address)),
             _ => label.to_owned(),
         };
         self.by.iter().map(name).collect()
+    }
+
+    /// Where a function is declared, as far as there are no lines that know more.
+    fn file_of(&self, frame: Frame) -> Option<&str> {
+        let function = self.symbols.function(frame.function);
+        function.file.as_deref().filter(|_| self.lines.is_empty())
     }
 
     fn number(&mut self, name: Name) -> u32 {
