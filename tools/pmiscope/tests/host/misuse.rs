@@ -1,0 +1,64 @@
+//! What a typing error, or a wrong idea of a command, comes to: one line and a status, nothing that
+//! looks like success.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command as Process, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use assert_cmd::Command;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::command::{VERSION, pmiscope, qemu, refused, run, stderr, stdout, text};
+use crate::fixture::{file, folder, profile, profile_of_events};
+
+/// All that shows the samples of one profile, with where its output goes.
+const COMMANDS: [&[&str]; 13] = [
+    &["report", "P"],
+    &["report", "P", "--format", "json"],
+    &["report", "P", "--tree"],
+    &["report", "P", "--by", "core"],
+    &["diff", "P", "P"],
+    &["diff", "P", "P", "-o", "-"],
+    &["timeline", "P"],
+    &["timeline", "P", "--format", "json"],
+    &["flamegraph", "P", "-o", "-"],
+    &["export", "P", "--format", "folded", "-o", "-"],
+    &["export", "P", "--format", "csv", "-o", "-"],
+    &["annotate", "P", "stub"],
+    &["html", "P", "-o", "-"],
+];
+
+/// The command with this profile.
+fn with<'a>(command: &[&'a str], profile: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
+    let words = command.iter().map(|&word| match word {
+        "P" => text(profile),
+        word => word,
+    });
+    words.chain(more.iter().copied()).collect()
+}
+
+#[test]
+fn a_wrong_command_line_is_status_2_though_it_is_found_out_late() {
+    let qemu = qemu("misuse.sh", VERSION, "boot");
+    let on_qemu = ["--qemu", text(&qemu)];
+    for (options, says) in [
+        (
+            &["--samples", "1"][..],
+            "each of the 4 cores takes one at least",
+        ),
+        (
+            &["--aim", "switch_task"],
+            "--aim switch_task: must be FUNCTION:N",
+        ),
+        (
+            &["--event", "cycles", "--source", "hpet"],
+            "only the source pmu counts",
+        ),
+        (&["--table", "1M"], "only --keep chains has tables"),
+        (&["--", "-m", "512"], "say --memory SIZE"),
+    ] {
+        refused(run(&[&on_qemu[..], options].concat()), 2, &[says]);
+    }
+}
