@@ -54,8 +54,8 @@ pub struct WhoseArgs {
 /// What the core was doing, and when.
 #[derive(Args, Clone, Default, Debug)]
 pub struct StateArgs {
-    /// Only those of this time since sampling began, such as 1.2s,1.4s (s, ms, us, ns; either may be
-    /// missing: ,5ms) or 10%-20% of the run
+    /// Only those of this time since sampling began, such as 1.2s,1.4s (s, ms, us, ns; without a
+    /// unit seconds; either may be missing: ,5ms) or 10%-20% of the run
     #[arg(long, value_name = "FROM,TO", help_heading = HEADING)]
     pub time: Option<TimeWindow>,
 
