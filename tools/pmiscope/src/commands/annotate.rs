@@ -10,7 +10,7 @@ use super::print;
 use super::show::LoadedProfile;
 use crate::annotate::{self, Listings, Sources};
 use crate::cli::{AnnotateArgs, ReportFormat};
-use crate::exit::Exit;
+use crate::exit::{Exit, Usage};
 use crate::export::Export;
 use crate::output::{json, say};
 use crate::report::Pattern;
@@ -85,6 +85,11 @@ fn chosen(export: &Export<'_>, function: &Pattern) -> Result<Vec<u32>> {
     let named = numbers(&|name| function.is_name(name));
     if !named.is_empty() {
         return Ok(named);
+    }
+    if let Some(problem) = function.problem() {
+        bail!(Usage(format!(
+            "{function}: no sample has a function of this name on its stack, and it is {problem}"
+        )));
     }
     let matching = numbers(&|name| function.is_in(name));
     if matching.is_empty() {

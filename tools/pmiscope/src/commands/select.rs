@@ -45,6 +45,11 @@ impl LoadedProfile {
             // All samples, so that what is chosen by stacks does not depend on what else is.
             let all = Tally::new(&self.profile, self.symbols.callers(), Selection::default())?;
             self.symbols.resolve(all.addresses());
+            if let Some((focus, problem)) = filter.unknown(&all, &self.symbols) {
+                bail!(crate::exit::Usage(format!(
+                    "--focus {focus}: there is no function of this name, and it is {problem}"
+                )));
+            }
             let stacks = self.profile.stacks().len();
             selection.stacks = Some(filter.marks(&all, &self.symbols, stacks));
         }

@@ -40,6 +40,43 @@ fn with<'a>(command: &[&'a str], profile: &'a Path, more: &[&'a str]) -> Vec<&'a
 }
 
 #[test]
+fn what_is_neither_a_name_nor_an_expression_is_refused() {
+    let path = file("no-expression.pmi", &profile());
+    for command in COMMANDS {
+        refused(
+            pmiscope(&with(command, &path, &["--focus", "a("])),
+            2,
+            &[
+                "--focus a(: there is no function of this name, and it is no regular expression: unclosed group",
+            ],
+        );
+    }
+    refused(
+        pmiscope(&["annotate", text(&path), "a("]),
+        2,
+        &[
+            "a(: no sample has a function of this name",
+            "unclosed group",
+        ],
+    );
+    // A name wins, whatever is in it.
+    let stacks = file("no-expression.folded", b"main;f(int 3\nmain 1\n");
+    let named = folder().join("no-expression-named.pmi");
+    pmiscope(&["import", "--folded", text(&stacks), "-o", text(&named)]).success();
+    let shown = pmiscope(&[
+        "export",
+        text(&named),
+        "--format",
+        "folded",
+        "-o",
+        "-",
+        "--focus",
+        "f(int",
+    ]);
+    assert_eq!(stdout(&shown.success()), "main;f(int 3\n");
+}
+
+#[test]
 fn a_wrong_command_line_is_status_2_though_it_is_found_out_late() {
     let qemu = qemu("misuse.sh", VERSION, "boot");
     let on_qemu = ["--qemu", text(&qemu)];
