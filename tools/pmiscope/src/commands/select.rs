@@ -8,10 +8,10 @@ use profiler::format::Description;
 
 use super::show::LoadedProfile;
 use crate::cli::{Idle, NumberRange, Privilege, SelectArgs, WhoseArgs};
-use crate::profile::ReadError;
+use crate::profile::{Profile, ReadError};
 use crate::report::counts::Counts;
 use crate::report::model::{lock_name, lock_of, task_name, task_of};
-use crate::report::{Only, Selection, StackFilter, Tally, event};
+use crate::report::{Only, Selection, StackFilter, Tally, event, groups};
 use crate::symbols::Symbols;
 
 impl LoadedProfile {
@@ -224,6 +224,15 @@ fn listed(names: &[&str]) -> String {
         return "none".into();
     }
     names.join(", ")
+}
+
+/// Refuses to show nothing: of a profile that has samples, those that are asked for are none.
+pub(super) fn may_be_empty(profile: &Profile, selection: &Selection) -> Result<()> {
+    if *selection == Selection::default() || profile.records() == 0 {
+        return Ok(());
+    }
+    let only = groups::only(selection, profile).join(", ");
+    bail!("the selection has no samples ({only})")
 }
 
 /// What is asked for, in words.

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Error, Result, anyhow, bail};
 
 use super::print;
 use super::programs;
+use super::select::may_be_empty;
 use super::symbols::{files_in, files_of, symbols_of};
 use super::views;
 use crate::cli::{FlamegraphArgs, ProfileArgs, ReportArgs, ReportFormat, View};
@@ -67,9 +68,12 @@ impl LoadedProfile {
         exit(&self.profile, true)
     }
 
-    /// Counts samples, and says what makes them misleading.
+    /// Counts samples, of which there are to be some, and says what makes them misleading.
     pub(super) fn count(self, selection: Selection) -> Result<CountedProfile> {
         let mut counted = self.count_quietly(selection)?;
+        if counted.tally.samples() == 0 {
+            may_be_empty(&counted.profile, &counted.tally.selection)?;
+        }
         counted.is_as_asked = warn(&counted.warnings);
         Ok(counted)
     }

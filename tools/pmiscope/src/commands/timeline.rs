@@ -30,6 +30,9 @@ pub(super) fn timeline(arguments: &TimelineArgs) -> Result<Exit> {
     let usual = if chooses { Show::Selected } else { Show::Busy };
     let shown = (&selection, arguments.show.unwrap_or(usual));
     let timeline = Timeline::new(&loaded.profile, shown, (columns, last), only)?;
+    if timeline.chosen == 0 {
+        super::select::may_be_empty(&loaded.profile, &selection)?;
+    }
     let text = match arguments.format {
         ReportFormat::Json => json(&timeline)?,
         ReportFormat::Text if timeline.is_empty() => {

@@ -40,6 +40,23 @@ fn with<'a>(command: &[&'a str], profile: &'a Path, more: &[&'a str]) -> Vec<&'a
 }
 
 #[test]
+fn a_selection_of_nothing_is_one_line_and_status_1_everywhere() {
+    let path = file("nothing-chosen.pmi", &profile());
+    for command in COMMANDS {
+        for (options, said) in [
+            (["--focus", "nowhere"], "through nowhere"),
+            (["--filter", "no.where"], "with /no.where/"),
+            (["--thread", "999"], "thread 999"),
+            (["--time", "5s,6s"], "time 5s,6s"),
+            (["--privilege", "user"], "user mode"),
+        ] {
+            let says = format!("the selection has no samples ({said})");
+            refused(pmiscope(&with(command, &path, &options)), 1, &[&says]);
+        }
+    }
+}
+
+#[test]
 fn what_is_neither_a_name_nor_an_expression_is_refused() {
     let path = file("no-expression.pmi", &profile());
     for command in COMMANDS {
