@@ -33,9 +33,7 @@ pub(super) fn annotate(arguments: &AnnotateArgs) -> Result<Exit> {
     }
     let selection = loaded.select(&arguments.select)?;
     let mut counted = loaded.count(selection)?;
-    if counted.tally.samples() == 0 {
-        bail!("{}", counted.lacks_samples());
-    }
+    have_a_sum(&counted)?;
     let lines = Lines::of_files(&files);
     // Before names are told apart, as more functions are looked up here than have samples.
     let addresses: Vec<_> = counted
@@ -69,6 +67,19 @@ pub(super) fn annotate(arguments: &AnnotateArgs) -> Result<Exit> {
     }
     drop(export);
     Ok(counted.leave())
+}
+
+/// Refuses what cannot stand at an instruction as one number: no samples, or those of several events.
+fn have_a_sum(counted: &super::show::CountedProfile) -> Result<()> {
+    if counted.tally.samples() == 0 {
+        bail!("{}", counted.lacks_samples());
+    }
+    if let Some(events) = counted.added_events() {
+        bail!(
+            "annotate shows one event, and samples of several have no sum: say which by --event ({events})"
+        );
+    }
+    Ok(())
 }
 
 /// The functions that are meant, by their numbers.

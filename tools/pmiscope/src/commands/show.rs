@@ -19,7 +19,7 @@ use crate::profile::Profile;
 use crate::profile::read::OpenError;
 use crate::report::counts::{self, Counts};
 use crate::report::warnings::{Warning, not_taken, warnings};
-use crate::report::{self, Only, Options, Report, Selection, SortBy, Tally};
+use crate::report::{self, Only, Options, Report, Selection, SortBy, Tally, event};
 use crate::symbols::{SymbolFiles, Symbols};
 
 /// Functions in a text report, unless asked otherwise.
@@ -174,6 +174,23 @@ impl CountedProfile {
         Ok(picture)
     }
 
+    /// The names of the events whose samples are added where they are shown together, if there are
+    /// several.
+    pub(super) fn added_events(&self) -> Option<String> {
+        let events = event::seen(&self.tally);
+        let names = event::names(&self.profile, &events);
+        (events.len() > 1).then(|| names.join(", "))
+    }
+
+    /// Says that samples of several events are added.
+    pub(super) fn note_added(&self) {
+        if let Some(events) = self.added_events() {
+            say!(
+                "pmiscope: note: samples of several events are added ({events}): --event takes one's alone"
+            );
+        }
+    }
+
     /// Says that there are no samples: in the profile, or of those that were asked for.
     pub(super) fn lacks_samples(&self) -> &'static str {
         let selection = &self.tally.selection;
@@ -258,6 +275,7 @@ pub(super) fn flamegraph(arguments: &FlamegraphArgs) -> Result<Exit> {
     let selection = loaded.select(&arguments.select)?;
     let mut counted = loaded.count(selection)?;
     output.write(&counted.picture(arguments.by)?)?;
+    counted.note_added();
     Ok(counted.leave())
 }
 

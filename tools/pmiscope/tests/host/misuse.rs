@@ -94,6 +94,50 @@ fn what_is_neither_a_name_nor_an_expression_is_refused() {
 }
 
 #[test]
+fn samples_of_several_events_are_not_added_without_a_word() {
+    let path = file("added.pmi", &profile_of_events());
+    let path = text(&path);
+    const EVENTS: &str = "(cycles:k, cpu/event=0xc4,umask=0x20/u, aimed)";
+    refused(
+        pmiscope(&["annotate", path, "stub"]),
+        1,
+        &["say which by --event", EVENTS],
+    );
+    pmiscope(&["annotate", path, ".*", "--event", "0"]).success();
+    let page = folder().join("added.html");
+    let page = ["html", path, "-o", text(&page), "--base", path];
+    refused(pmiscope(&page), 1, &["say which by --event", EVENTS]);
+    pmiscope(&[&page[..], &["--event", "0"]].concat()).success();
+    for form in [
+        "folded",
+        "csv",
+        "callgrind",
+        "speedscope",
+        "firefox",
+        "pprof",
+        "perfetto",
+    ] {
+        let tells_apart = ["pprof", "perfetto"].contains(&form);
+        let export = ["export", path, "--format", form, "-o", "/dev/null"];
+        let said = stderr(&pmiscope(&export).success());
+        let note = format!("pmiscope: note: samples of several events are added {EVENTS}");
+        assert_eq!(said.contains(&note), !tells_apart, "{form}: {said}");
+        let one = [&export[..], &["--event", "0"]].concat();
+        assert_eq!(stderr(&pmiscope(&one).success()), "", "{form}");
+    }
+    let said = stderr(&pmiscope(&["flamegraph", path, "-o", "/dev/null"]).success());
+    assert!(said.contains("several events are added"), "{said}");
+    for (event, is_said) in [(&[][..], true), (&["--event", "0"], false)] {
+        let shown = stdout(&pmiscope(&[&["report", path], event].concat()).success());
+        assert_eq!(
+            shown.contains("\nsamples of all events added: "),
+            is_said,
+            "{shown}"
+        );
+    }
+}
+
+#[test]
 fn a_wrong_command_line_is_status_2_though_it_is_found_out_late() {
     let qemu = qemu("misuse.sh", VERSION, "boot");
     let on_qemu = ["--qemu", text(&qemu)];
