@@ -160,3 +160,22 @@ fn a_wrong_command_line_is_status_2_though_it_is_found_out_late() {
         refused(run(&[&on_qemu[..], options].concat()), 2, &[says]);
     }
 }
+
+#[test]
+fn without_home_the_emulator_is_the_same() {
+    let kernel = text(&crate::fixture::kernel().path);
+    // The name of the profile is refused behind the emulator, which is there or not built.
+    let words = [
+        "run", "--kernel", kernel, "--loader", kernel, "--qemu", "lab", "-o", "-",
+    ];
+    let said = |change: fn(&mut Command)| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pmiscope"));
+        command.args(words).env_remove("XDG_CACHE_HOME");
+        change(&mut command);
+        stderr(&command.timeout(Duration::from_secs(60)).assert().code(1))
+    };
+    let without = said(|command| {
+        command.env_remove("HOME");
+    });
+    assert!(!without.contains("neither HOME nor"), "{without}");
+}
