@@ -179,3 +179,15 @@ fn without_home_the_emulator_is_the_same() {
     });
     assert!(!without.contains("neither HOME nor"), "{without}");
 }
+
+#[test]
+fn a_profile_does_not_become_a_file_with_a_dash_for_a_name() {
+    let path = file("dash.pmi", &profile());
+    let embed = ["embed-symbols", text(&path), "-o", "-"];
+    let in_folder = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
+        .args(embed)
+        .current_dir(folder())
+        .assert();
+    refused(in_folder, 1, &["-o -: a profile is a file: name one"]);
+    assert!(!folder().join("-").exists());
+}
