@@ -191,3 +191,46 @@ fn a_profile_does_not_become_a_file_with_a_dash_for_a_name() {
     refused(in_folder, 1, &["-o -: a profile is a file: name one"]);
     assert!(!folder().join("-").exists());
 }
+
+#[test]
+fn serve_says_what_it_waits_for_and_ends_by_an_interrupt() {
+    refused(
+        pmiscope(&["serve", "/no-such-folder/profile.pmi"]),
+        1,
+        &["there is no folder /no-such-folder"],
+    );
+    let tool = env!("CARGO_BIN_EXE_pmiscope");
+    // As a shell does it for what a script starts in the background.
+    let ignoring = format!("trap '' INT; exec {tool} serve nowhere.pmi");
+    let plain = format!("exec {tool} serve nowhere.pmi");
+    for script in [plain, ignoring] {
+        let mut server = Process::new("sh")
+            .args(["-c", &script])
+            .current_dir(folder())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut said = BufReader::new(server.stderr.take().unwrap());
+        said.read_line(&mut line).unwrap();
+        assert_eq!(
+            line,
+            "pmiscope: waiting for nowhere.pmi: it is not there, and no run is writing it yet\n"
+        );
+        // The address comes behind the signals.
+        line.clear();
+        let mut address = BufReader::new(server.stdout.take().unwrap());
+        address.read_line(&mut line).unwrap();
+        assert!(line.starts_with("http://127.0.0.1:"), "{line}");
+        kill_process(Pid::from_child(&server), Signal::INT).unwrap();
+        let ended = (0..600).find_map(|_| {
+            sleep(Duration::from_millis(100));
+            server.try_wait().unwrap()
+        });
+        if ended.is_none() {
+            server.kill().unwrap();
+        }
+        assert_eq!(ended.and_then(|status| status.code()), Some(0), "{script}");
+    }
+}
