@@ -462,12 +462,13 @@ pub struct ReportArgs {
     pub view: ViewArgs,
 
     /// Show each core's counts, where events were counted (stat)
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["by", "tree", "inverted", "focus"])]
     pub per_core: bool,
 
     /// The order of the functions: by the samples in which a function was executing
     /// itself, or was anywhere on the stack
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t,
+          conflicts_with_all = ["tree", "inverted", "callers", "callees"])]
     pub sort: SortBy,
 
     /// The most functions to show [default: 30 as text, all as JSON]

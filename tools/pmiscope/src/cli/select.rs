@@ -26,7 +26,8 @@ pub struct SelectArgs {
 #[derive(Args, Clone, Default, Debug)]
 pub struct WhoseArgs {
     /// Only these cores', such as 0,2-5
-    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = HEADING)]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', allow_negative_numbers = true,
+          help_heading = HEADING)]
     pub core: Vec<NumberRange>,
 
     /// Only these events', by their names or numbers, between commas
@@ -38,7 +39,8 @@ pub struct WhoseArgs {
     pub task: Vec<String>,
 
     /// Only those of the tasks with these numbers, such as 1,4-6
-    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = HEADING)]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', allow_negative_numbers = true,
+          help_heading = HEADING)]
     pub thread: Vec<NumberRange>,
 
     /// Only those of the processes of these programs, or of those with these pids, between commas, in

@@ -12,7 +12,7 @@ use super::select::may_be_empty;
 use super::symbols::{files_in, files_of, symbols_of};
 use super::views;
 use crate::cli::{FlamegraphArgs, ProfileArgs, ReportArgs, ReportFormat, View};
-use crate::exit::Exit;
+use crate::exit::{Exit, Usage};
 use crate::flame::{self, Root, Stacks};
 use crate::output::{Destination, Target, Working, Written, parts_of, say};
 use crate::profile::Profile;
@@ -225,6 +225,9 @@ pub(super) fn warn_incomplete(profile: &Profile, path: &Path) {
 }
 
 pub(super) fn report(arguments: &ReportArgs) -> Result<Exit> {
+    if let Some(by) = arguments.view.twice() {
+        bail!(Usage(format!("--by: {} is there twice", by.name())));
+    }
     let view = arguments.view.view(arguments.select.frames.focus.is_some());
     if view != View::Report {
         return views::show(view, arguments);
@@ -238,6 +241,9 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<Exit> {
             per_core: arguments.per_core,
         };
         return print_counts(&loaded.profile, arguments.format, selection);
+    }
+    if arguments.per_core {
+        bail!("--per-core: the profile has samples and no counts of events: say --by core");
     }
     let mut counted = loaded.count(selection)?;
     counted.print_report(arguments.format, arguments.sort, arguments.top)?;

@@ -138,6 +138,50 @@ fn samples_of_several_events_are_not_added_without_a_word() {
 }
 
 #[test]
+fn options_without_effect_are_refused() {
+    let path = file("no-effect.pmi", &profile());
+    let path = text(&path);
+    for (options, status, says) in [
+        (&["--percent-limit", "5"][..], 2, "--tree"),
+        (
+            &["--per-core"],
+            1,
+            "the profile has samples and no counts of events: say --by core",
+        ),
+        (&["--per-core", "--tree"], 2, "cannot be used with"),
+        (&["--tree", "--sort", "total"], 2, "cannot be used with"),
+        (
+            &["--by", "function,function"],
+            2,
+            "--by: function is there twice",
+        ),
+    ] {
+        refused(
+            pmiscope(&[&["report", path], options].concat()),
+            status,
+            &[says],
+        );
+    }
+    for options in [
+        &["--inverted", "--percent-limit", "5"][..],
+        &["--by", "core", "--sort", "total"],
+    ] {
+        pmiscope(&[&["report", path], options].concat()).success();
+    }
+    let elf = text(&crate::fixture::kernel().path);
+    let said = stderr(&pmiscope(&["report", path, "--program", elf]));
+    assert!(
+        said.contains("no sample is of a program of the user"),
+        "{said}"
+    );
+    refused(
+        pmiscope(&["annotate", path, "stub", "--top", "0"]),
+        2,
+        &["must be a number from 1 on"],
+    );
+}
+
+#[test]
 fn a_wrong_command_line_is_status_2_though_it_is_found_out_late() {
     let qemu = qemu("misuse.sh", VERSION, "boot");
     let on_qemu = ["--qemu", text(&qemu)];

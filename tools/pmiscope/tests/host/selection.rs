@@ -187,7 +187,9 @@ fn what_a_profile_has_not_is_refused_in_one_line() {
             "the run does not say which locks are held",
         ),
         (&["--time", "5s"], 2, "must be FROM,TO"),
-        (&["--time", "2s,1s"], 1, "there is nothing between the two"),
+        (&["--time", "2s,1s"], 2, "there is nothing between the two"),
+        (&["--core", "-1"], 2, "numbers and ranges between commas"),
+        (&["--thread", "-1"], 2, "numbers and ranges between commas"),
         (
             &["--filter", "a("],
             2,
