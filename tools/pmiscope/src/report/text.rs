@@ -559,7 +559,12 @@ fn kinds_of_cores(cores: &[Core]) -> Option<String> {
 
 /// The performance counters that QEMU has.
 fn counters(report: &Report) -> String {
-    match report.machine.pmu {
+    model(report.machine.pmu)
+}
+
+/// The same, of any run.
+pub(super) fn model(pmu: Option<PmuModel>) -> String {
+    match pmu {
         None | Some(PmuModel::Off) => String::new(),
         Some(model) => format!(" (PMU {model})"),
     }

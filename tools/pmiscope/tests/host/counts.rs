@@ -158,7 +158,7 @@ kernel      build-id ID
 booted by   fixture 1.0
 machine     QEMU 7.2.22, deterministic (counted instructions; cores in turn), 2 cores online
 workload    mix, 1,200 units a core
-counters    pmu: asked for by name (Intel version 2, 2+3 counters)
+counters    pmu (Intel version 2, 2+3 counters)
 elapsed     1,234,567 instructions of all cores
 overhead    interrupts of the count itself are taken off, to within what they varied by before (±)
 run         finished
