@@ -4,6 +4,7 @@ use pmiscope::internals::Profile;
 use pmiscope::internals::counts::{Counts, Selection, json, text};
 use pmiscope::internals::report::Only;
 use pmiscope::profile::{Head, Outcome, OverheadEnd, RunEnd, Writer};
+use pmiscope::qemu::PmuModel;
 use profiler::format::count::Reading;
 use profiler::format::region::OverheadCounters;
 use profiler::format::{Clock, Count, Description, EventDescription, Source, Text};
@@ -187,6 +188,15 @@ fn a_kernel_need_not_say_who_has_booted_it() {
     let counts = Counts::new(&Profile::read(profile).unwrap(), &Selection::default());
     let shown = text(&counts, false);
     assert!(!shown.contains("booted by"), "{shown}");
+}
+
+#[test]
+fn the_counters_of_the_machine_are_said() {
+    let mut counts = Counts::new(&Profile::read(whole()).unwrap(), &Selection::default());
+    assert_eq!(counts.machine.pmu, None);
+    counts.machine.pmu = Some(PmuModel::IntelV5);
+    let shown = text(&counts, false);
+    assert!(shown.contains("QEMU 7.2.22 (PMU intel-v5), "), "{shown}");
 }
 
 #[test]
