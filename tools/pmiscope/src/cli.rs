@@ -151,7 +151,7 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   pmiscope run                                   4 cores, a sample every 1000 instructions
   pmiscope run --period 100 --samples 200000     ten times as many samples for the same work
-  pmiscope run --event cycles:k,cache-misses     by performance counters, if there are any
+  pmiscope run --event cycles:k,instructions     by performance counters, if there are any
   pmiscope run --smp 16 --mode realtime          16 cores in parallel, by the clock
   pmiscope run --disc pmiscope.iso               as a stock Limine boots it
   pmiscope run -- -device virtio-rng-pci         with more of QEMU's command line
@@ -466,12 +466,13 @@ pub struct ReportArgs {
     pub view: ViewArgs,
 
     /// Show each core's counts, where events were counted (stat)
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["by", "tree", "inverted", "focus"])]
     pub per_core: bool,
 
     /// The order of the functions: by the samples in which a function was executing
     /// itself, or was anywhere on the stack
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t,
+          conflicts_with_all = ["tree", "inverted", "callers", "callees"])]
     pub sort: SortBy,
 
     /// The most functions to show [default: 30 as text, all as JSON]
@@ -702,6 +703,27 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn examples_are_not_wrapped() {
+        let command = Cli::command();
+        for sub in command.get_subcommands() {
+            let text = sub.get_after_help().map(ToString::to_string);
+            for line in text.iter().flat_map(|text| text.lines()) {
+                assert!(line.chars().count() <= 100, "{}: {line}", sub.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn examples_of_events_are_counted_by_the_default_emulator() {
+        // It has no caches: a run that asks for their events is refused.
+        for text in [RUN_EXAMPLES, CTL_EXAMPLES, stat::EXAMPLES, top::EXAMPLES] {
+            let words = text.lines().filter(|line| line.contains("event"));
+            let no_cache = words.clone().all(|line| !line.contains("cache-"));
+            assert!(no_cache && words.count() > 0, "{text}");
+        }
     }
 
     #[test]

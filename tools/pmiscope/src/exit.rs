@@ -1,5 +1,7 @@
 //! The tool's exit status.
 
+use thiserror::Error;
+
 use crate::profile::Outcome;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,7 +37,21 @@ Exit status:
   6    the guest hung or took too long: samples until then were shown
   130  interrupted: samples until then were shown";
 
+/// A command line that cannot be taken, where that is found out after it was read: what is wrong.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
 impl Exit {
+    /// Of a command that has failed.
+    #[must_use]
+    pub fn of_error(error: &anyhow::Error) -> Self {
+        match error.is::<Usage>() {
+            true => Self::Usage,
+            false => Self::Failure,
+        }
+    }
+
     /// The status itself, or `other` in place of success.
     #[must_use]
     pub fn or(self, other: Self) -> Self {

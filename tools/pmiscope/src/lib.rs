@@ -83,7 +83,7 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             output::say!("pmiscope: {error:#}");
-            exit::Exit::Failure.into()
+            exit::Exit::of_error(&error).into()
         }
     }
 }

@@ -157,6 +157,23 @@ pub fn see_children_end() {
     let _ = flag::register(SIGCHLD, Arc::default());
 }
 
+/// Lets ^C and SIGTERM end the tool with this status at once: what it does has no other end. So it is too
+/// where a shell lets it ignore ^C, as for what a script starts in the background.
+///
+/// # Errors
+///
+/// Those of catching signals.
+pub fn end_with(exit: Exit) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let wait = move || {
+        if signals.forever().next().is_some() {
+            low_level::exit(exit as i32);
+        }
+    };
+    thread::Builder::new().name("signals".into()).spawn(wait)?;
+    Ok(())
+}
+
 /// Lets this process outlive the signals that end a run.
 pub fn ignore_ends() {
     for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {

@@ -39,8 +39,13 @@ pub struct AnnotateArgs {
     pub format: ReportFormat,
 
     /// The most functions to show, where several match: those with the most samples
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value = "5", value_parser = functions)]
     pub top: usize,
+}
+
+fn functions(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|&number| number > 0);
+    number.ok_or_else(|| "must be a number from 1 on".into())
 }
 
 /// Where source is taken from.

@@ -26,7 +26,8 @@ pub struct SelectArgs {
 #[derive(Args, Clone, Default, Debug)]
 pub struct WhoseArgs {
     /// Only these cores', such as 0,2-5
-    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = HEADING)]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', allow_negative_numbers = true,
+          help_heading = HEADING)]
     pub core: Vec<NumberRange>,
 
     /// Only these events', by their names or numbers, between commas
@@ -38,7 +39,8 @@ pub struct WhoseArgs {
     pub task: Vec<String>,
 
     /// Only those of the tasks with these numbers, such as 1,4-6
-    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = HEADING)]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', allow_negative_numbers = true,
+          help_heading = HEADING)]
     pub thread: Vec<NumberRange>,
 
     /// Only those of the processes of these programs, or of those with these pids, between commas, in
@@ -54,8 +56,8 @@ pub struct WhoseArgs {
 /// What the core was doing, and when.
 #[derive(Args, Clone, Default, Debug)]
 pub struct StateArgs {
-    /// Only those of this time since sampling began, such as 1.2s,1.4s (s, ms, us, ns; either may be
-    /// missing: ,5ms) or 10%-20% of the run
+    /// Only those of this time since sampling began, such as 1.2s,1.4s (s, ms, us, ns; without a
+    /// unit seconds; either may be missing: ,5ms) or 10%-20% of the run
     #[arg(long, value_name = "FROM,TO", help_heading = HEADING)]
     pub time: Option<TimeWindow>,
 

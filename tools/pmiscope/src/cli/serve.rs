@@ -9,7 +9,8 @@ Examples:
   pmiscope run --samples 10000000 -o profile.pmi    a long run
   pmiscope serve profile.pmi                        from another terminal: a page that follows it
 
-The address has a secret in it; only programs on this machine reach it. ^C ends it.";
+The address has a secret in it; only programs on this machine reach it. ^C ends it, with
+status 0.";
 
 /// What `serve` takes.
 #[derive(Args, Debug)]

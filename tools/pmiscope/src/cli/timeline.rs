@@ -27,7 +27,8 @@ pub struct TimelineArgs {
     #[arg(long, value_enum)]
     pub show: Option<Show>,
 
-    /// Columns of time [default: 80 as text, 200 as JSON]
+    /// Columns of time [default: 80 as text, fewer where the terminal is narrower; 200
+    /// as JSON]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub width: Option<u64>,
 

@@ -12,9 +12,9 @@ Examples:
   pmiscope attach --ram /dev/shm/guest.ram --top    of a guest that runs already
 
 Keys: q ends it, s sorts by own or total samples, / filters by a part of a name, up and down select,
-Enter shows only stacks with the selected function, Esc all again, space freezes the picture, z begins
-to count anew, + and - double and halve the period of a run by counters, w writes a profile of what
-there is so far beside that of the run.";
+Enter shows only stacks with the selected function, Esc all again, space freezes the picture,
+z begins to count anew, + and - double and halve the period of a run by counters, w writes a profile
+of what there is so far beside that of the run.";
 
 /// What `top` takes: as `run`, for as many samples as there are until somebody ends it.
 #[derive(Args, Clone, Debug)]

@@ -1,6 +1,6 @@
 //! The views of `report`.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use crate::report::groups::By;
 
@@ -8,6 +8,7 @@ const HEADING: &str = "Views";
 
 /// Which view `report` shows in place of the whole report.
 #[derive(Args, Clone, Default, Debug)]
+#[command(group(ArgGroup::new("a tree").multiple(true)))]
 pub struct ViewArgs {
     /// Group samples by this, or by several between commas: core,function. Events stand side by side
     #[arg(long, value_enum, value_delimiter = ',', value_name = "KEY", help_heading = HEADING,
@@ -23,15 +24,16 @@ pub struct ViewArgs {
     pub callees: bool,
 
     /// Show calls as a tree, from the outermost functions in
-    #[arg(long, help_heading = HEADING)]
+    #[arg(long, group = "a tree", help_heading = HEADING)]
     pub tree: bool,
 
     /// Show calls as a tree, from the functions that were executing out to their callers
-    #[arg(long, help_heading = HEADING)]
+    #[arg(long, group = "a tree", help_heading = HEADING)]
     pub inverted: bool,
 
     /// Leave out of trees what has less of all samples, in percent [default: 0.5 as text, 0 as JSON]
-    #[arg(long, value_name = "PERCENT", value_parser = percent, help_heading = HEADING)]
+    #[arg(long, value_name = "PERCENT", value_parser = percent, requires = "a tree",
+          help_heading = HEADING)]
     pub percent_limit: Option<f64>,
 }
 
@@ -46,6 +48,14 @@ pub enum View {
 }
 
 impl ViewArgs {
+    /// A key that is there twice, which groups by nothing more.
+    #[must_use]
+    pub fn twice(&self) -> Option<By> {
+        let mut keys = self.by.iter().enumerate();
+        let again = keys.find(|&(place, by)| self.by[..place].contains(by));
+        again.map(|(_, &by)| by)
+    }
+
     /// Which is asked for; a focus alone asks for its callers and callees.
     #[must_use]
     pub fn view(&self, has_focus: bool) -> View {

@@ -10,7 +10,7 @@ use super::print;
 use super::show::LoadedProfile;
 use crate::annotate::{self, Listings, Sources};
 use crate::cli::{AnnotateArgs, ReportFormat};
-use crate::exit::Exit;
+use crate::exit::{Exit, Usage};
 use crate::export::Export;
 use crate::output::{json, say};
 use crate::report::Pattern;
@@ -33,9 +33,7 @@ pub(super) fn annotate(arguments: &AnnotateArgs) -> Result<Exit> {
     }
     let selection = loaded.select(&arguments.select)?;
     let mut counted = loaded.count(selection)?;
-    if counted.tally.samples() == 0 {
-        bail!("{}", counted.lacks_samples());
-    }
+    have_a_sum(&counted)?;
     let lines = Lines::of_files(&files);
     // Before names are told apart, as more functions are looked up here than have samples.
     let addresses: Vec<_> = counted
@@ -71,6 +69,19 @@ pub(super) fn annotate(arguments: &AnnotateArgs) -> Result<Exit> {
     Ok(counted.leave())
 }
 
+/// Refuses what cannot stand at an instruction as one number: no samples, or those of several events.
+fn have_a_sum(counted: &super::show::CountedProfile) -> Result<()> {
+    if counted.tally.samples() == 0 {
+        bail!("{}", counted.lacks_samples());
+    }
+    if let Some(events) = counted.added_events() {
+        bail!(
+            "annotate shows one event, and samples of several have no sum: say which by --event ({events})"
+        );
+    }
+    Ok(())
+}
+
 /// The functions that are meant, by their numbers.
 fn chosen(export: &Export<'_>, function: &Pattern) -> Result<Vec<u32>> {
     let functions = || {
@@ -85,6 +96,11 @@ fn chosen(export: &Export<'_>, function: &Pattern) -> Result<Vec<u32>> {
     let named = numbers(&|name| function.is_name(name));
     if !named.is_empty() {
         return Ok(named);
+    }
+    if let Some(problem) = function.problem() {
+        bail!(Usage(format!(
+            "{function}: no sample has a function of this name on its stack, and it is {problem}"
+        )));
     }
     let matching = numbers(&|name| function.is_in(name));
     if matching.is_empty() {

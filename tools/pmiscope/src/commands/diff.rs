@@ -185,7 +185,7 @@ impl Counted {
         let selection = loaded
             .select(&arguments.select)
             .with_context(|| path.clone())?;
-        let counted = loaded.count(selection)?;
+        let counted = loaded.count(selection).with_context(|| path.clone())?;
         Ok(Self { counted, path })
     }
 

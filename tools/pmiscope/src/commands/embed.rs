@@ -17,6 +17,9 @@ use crate::units::grouped;
 /// Writes a profile again, with names in place of files.
 pub(super) fn embed(arguments: &EmbedArgs) -> Result<Exit> {
     let profile = &arguments.profile;
+    if *arguments.output == *"-" {
+        bail!("-o -: a profile is a file: name one");
+    }
     let target = Target::new(&arguments.output)?;
     let files = profile
         .elf

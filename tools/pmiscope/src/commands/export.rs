@@ -54,6 +54,7 @@ fn folded(
     arguments: &ExportArgs,
     output: &Destination,
 ) -> Result<Exit> {
+    counted.note_added();
     let lines = counted.stacks(arguments.by)?.lines().into_iter();
     let text: String = lines.map(|line| line + "\n").collect();
     output.write(text.as_bytes())?;
@@ -73,6 +74,9 @@ fn other(
         say!(
             "pmiscope: note: the run kept chains and not when they were: the times in the export are made up"
         );
+    }
+    if !tells_events_apart(form) {
+        counted.note_added();
     }
     let has_names_alone = counted.has_names_alone;
     let lines = Lines::of_files(&files);
@@ -103,6 +107,14 @@ fn has_times(form: Form) -> bool {
     match form {
         Form::Firefox | Form::Perf | Form::Perfetto | Form::Speedscope => true,
         Form::Callgrind | Form::Csv | Form::Pprof => false,
+    }
+}
+
+/// Whether a form has the samples of each event by themselves.
+fn tells_events_apart(form: Form) -> bool {
+    match form {
+        Form::Perf | Form::Perfetto | Form::Pprof => true,
+        Form::Callgrind | Form::Csv | Form::Firefox | Form::Speedscope => false,
     }
 }
 

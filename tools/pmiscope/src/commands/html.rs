@@ -28,6 +28,12 @@ pub(super) fn html(arguments: &HtmlArgs) -> Result<Exit> {
         counted.push(Loaded::new(&ProfileArgs::of_file(base), &arguments.select)?);
     }
     counted.push(Loaded::new(&arguments.profile, &arguments.select)?);
+    let of_several = counted
+        .iter()
+        .find_map(|loaded| loaded.counted.added_events());
+    if let Some(events) = of_several.filter(|_| arguments.base.is_some()) {
+        bail!("--base: two profiles are compared by one event: say which by --event ({events})");
+    }
     let mut exports = Vec::new();
     for loaded in &mut counted {
         exports.push(loaded.export(&arguments.source)?);

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+use profiler::format::State;
 
 use crate::cli::ProfileArgs;
 use crate::input;
@@ -25,6 +26,14 @@ pub(super) fn of_profile(
     profile: &mut Profile,
     arguments: &ProfileArgs,
 ) -> Result<Vec<EmbeddedProgram>> {
+    if let Some(path) = arguments.program.first()
+        && !has_user_code(profile)
+    {
+        say!(
+            "pmiscope: warning: --program {}: no sample is of a program of the user",
+            path.display()
+        );
+    }
     let mut programs = in_profile(profile);
     let has_none = programs.is_empty();
     for (number, path) in (1..).zip(&arguments.program) {
@@ -52,6 +61,13 @@ pub(super) fn of_profile(
         known.elf = elf;
     }
     Ok(programs)
+}
+
+/// Whether any sample was taken in user mode.
+fn has_user_code(profile: &Profile) -> bool {
+    let stacks = profile.stacks();
+    let mut stacks = (0..stacks.len()).filter_map(|number| stacks.get(number));
+    stacks.any(|stack| stack.state.0 & State::RING != 0)
 }
 
 /// Gives symbols the programs' functions, and which process runs which program, as the end of the run

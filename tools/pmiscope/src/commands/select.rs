@@ -8,10 +8,10 @@ use profiler::format::Description;
 
 use super::show::LoadedProfile;
 use crate::cli::{Idle, NumberRange, Privilege, SelectArgs, WhoseArgs};
-use crate::profile::ReadError;
+use crate::profile::{Profile, ReadError};
 use crate::report::counts::Counts;
 use crate::report::model::{lock_name, lock_of, task_name, task_of};
-use crate::report::{Only, Selection, StackFilter, Tally, event};
+use crate::report::{Only, Selection, StackFilter, Tally, event, groups};
 use crate::symbols::Symbols;
 
 impl LoadedProfile {
@@ -45,6 +45,11 @@ impl LoadedProfile {
             // All samples, so that what is chosen by stacks does not depend on what else is.
             let all = Tally::new(&self.profile, self.symbols.callers(), Selection::default())?;
             self.symbols.resolve(all.addresses());
+            if let Some((focus, problem)) = filter.unknown(&all, &self.symbols) {
+                bail!(crate::exit::Usage(format!(
+                    "--focus {focus}: there is no function of this name, and it is {problem}"
+                )));
+            }
             let stacks = self.profile.stacks().len();
             selection.stacks = Some(filter.marks(&all, &self.symbols, stacks));
         }
@@ -219,6 +224,15 @@ fn listed(names: &[&str]) -> String {
         return "none".into();
     }
     names.join(", ")
+}
+
+/// Refuses to show nothing: of a profile that has samples, those that are asked for are none.
+pub(super) fn may_be_empty(profile: &Profile, selection: &Selection) -> Result<()> {
+    if *selection == Selection::default() || profile.records() == 0 {
+        return Ok(());
+    }
+    let only = groups::only(selection, profile).join(", ");
+    bail!("the selection has no samples ({only})")
 }
 
 /// What is asked for, in words.

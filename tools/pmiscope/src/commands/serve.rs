@@ -4,22 +4,25 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use super::html::{Exported, Loaded};
 use super::print;
 use crate::cli::{ProfileArgs, ServeArgs};
 use crate::exit::Exit;
-use crate::output::parts_of;
+use crate::output::{parts_of, say};
 use crate::page::{self, Answer, Request, Server};
+use crate::signals;
 
 pub(super) fn serve(arguments: &ServeArgs) -> Result<Exit> {
     let server = Server::new(arguments.port);
     let server = server.with_context(|| format!("cannot listen on port {}", arguments.port))?;
     // What cannot be served is said now, if it is there.
-    if let Some(file) = file_of(&arguments.profile.profile) {
-        blob(arguments, &file)?;
+    match file_of(&arguments.profile.profile) {
+        Some(file) => drop(blob(arguments, &file)?),
+        None => wait_for(&arguments.profile.profile)?,
     }
+    signals::end_with(Exit::Success).context("cannot catch signals")?;
     print(&format!("{}\n", server.url()?)).context("cannot write the address")?;
     let mut last: Option<(String, Vec<u8>)> = None;
     loop {
@@ -34,6 +37,23 @@ pub(super) fn serve(arguments: &ServeArgs) -> Result<Exit> {
             })
             .context("cannot listen")?;
     }
+}
+
+/// Says that a profile is waited for, which may be a typing error, or refuses one that no run can write.
+fn wait_for(profile: &Path) -> Result<()> {
+    let folder = profile.parent();
+    if let Some(folder) = folder.filter(|it| !it.as_os_str().is_empty() && !it.is_dir()) {
+        bail!(
+            "{}: there is no folder {}",
+            profile.display(),
+            folder.display()
+        );
+    }
+    say!(
+        "pmiscope: waiting for {}: it is not there, and no run is writing it yet",
+        profile.display()
+    );
+    Ok(())
 }
 
 /// The file to read: the profile, or the newest that a run is writing in its place.

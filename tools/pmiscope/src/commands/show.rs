@@ -8,17 +8,18 @@ use anyhow::{Context as _, Error, Result, anyhow, bail};
 
 use super::print;
 use super::programs;
+use super::select::may_be_empty;
 use super::symbols::{files_in, files_of, symbols_of};
 use super::views;
 use crate::cli::{FlamegraphArgs, ProfileArgs, ReportArgs, ReportFormat, View};
-use crate::exit::Exit;
+use crate::exit::{Exit, Usage};
 use crate::flame::{self, Root, Stacks};
 use crate::output::{Destination, Target, Working, Written, parts_of, say};
 use crate::profile::Profile;
 use crate::profile::read::OpenError;
 use crate::report::counts::{self, Counts};
 use crate::report::warnings::{Warning, not_taken, warnings};
-use crate::report::{self, Only, Options, Report, Selection, SortBy, Tally};
+use crate::report::{self, Only, Options, Report, Selection, SortBy, Tally, event};
 use crate::symbols::{SymbolFiles, Symbols};
 
 /// Functions in a text report, unless asked otherwise.
@@ -67,9 +68,12 @@ impl LoadedProfile {
         exit(&self.profile, true)
     }
 
-    /// Counts samples, and says what makes them misleading.
+    /// Counts samples, of which there are to be some, and says what makes them misleading.
     pub(super) fn count(self, selection: Selection) -> Result<CountedProfile> {
         let mut counted = self.count_quietly(selection)?;
+        if counted.tally.samples() == 0 {
+            may_be_empty(&counted.profile, &counted.tally.selection)?;
+        }
         counted.is_as_asked = warn(&counted.warnings);
         Ok(counted)
     }
@@ -170,6 +174,23 @@ impl CountedProfile {
         Ok(picture)
     }
 
+    /// The names of the events whose samples are added where they are shown together, if there are
+    /// several.
+    pub(super) fn added_events(&self) -> Option<String> {
+        let events = event::seen(&self.tally);
+        let names = event::names(&self.profile, &events);
+        (events.len() > 1).then(|| names.join(", "))
+    }
+
+    /// Says that samples of several events are added.
+    pub(super) fn note_added(&self) {
+        if let Some(events) = self.added_events() {
+            say!(
+                "pmiscope: note: samples of several events are added ({events}): --event takes one's alone"
+            );
+        }
+    }
+
     /// Says that there are no samples: in the profile, or of those that were asked for.
     pub(super) fn lacks_samples(&self) -> &'static str {
         let selection = &self.tally.selection;
@@ -204,6 +225,9 @@ pub(super) fn warn_incomplete(profile: &Profile, path: &Path) {
 }
 
 pub(super) fn report(arguments: &ReportArgs) -> Result<Exit> {
+    if let Some(by) = arguments.view.twice() {
+        bail!(Usage(format!("--by: {} is there twice", by.name())));
+    }
     let view = arguments.view.view(arguments.select.frames.focus.is_some());
     if view != View::Report {
         return views::show(view, arguments);
@@ -217,6 +241,9 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<Exit> {
             per_core: arguments.per_core,
         };
         return print_counts(&loaded, arguments.format, selection);
+    }
+    if arguments.per_core {
+        bail!("--per-core: the profile has samples and no counts of events: say --by core");
     }
     let mut counted = loaded.count(selection)?;
     counted.print_report(arguments.format, arguments.sort, arguments.top)?;
@@ -262,6 +289,7 @@ pub(super) fn flamegraph(arguments: &FlamegraphArgs) -> Result<Exit> {
     let selection = loaded.select(&arguments.select)?;
     let mut counted = loaded.count(selection)?;
     output.write(&counted.picture(arguments.by)?)?;
+    counted.note_added();
     Ok(counted.leave())
 }
 

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::termios::tcgetwinsize;
 
 use super::show::LoadedProfile;
 use crate::cli::{ReportFormat, TimelineArgs};
@@ -20,8 +21,8 @@ pub(super) fn timeline(arguments: &TimelineArgs) -> Result<Exit> {
         bail!("the run kept chains and not when they were (--keep chains): there is no timeline");
     }
     let selection = loaded.select(&arguments.select)?;
-    let columns = arguments.width.unwrap_or(match arguments.format {
-        ReportFormat::Text => 80,
+    let columns = arguments.width.unwrap_or_else(|| match arguments.format {
+        ReportFormat::Text => text::columns(width_of_terminal()),
         ReportFormat::Json => 200,
     });
     let last = loaded.last_time()?;
@@ -30,6 +31,9 @@ pub(super) fn timeline(arguments: &TimelineArgs) -> Result<Exit> {
     let usual = if chooses { Show::Selected } else { Show::Busy };
     let shown = (&selection, arguments.show.unwrap_or(usual));
     let timeline = Timeline::new(&loaded.profile, shown, (columns, last), only)?;
+    if timeline.chosen == 0 {
+        super::select::may_be_empty(&loaded.profile, &selection)?;
+    }
     let text = match arguments.format {
         ReportFormat::Json => json(&timeline)?,
         ReportFormat::Text if timeline.is_empty() => {
@@ -39,6 +43,12 @@ pub(super) fn timeline(arguments: &TimelineArgs) -> Result<Exit> {
     };
     to_stdout(text.as_bytes()).context("cannot write the timeline")?;
     Ok(loaded.exit())
+}
+
+/// How many columns the standard output has, if it is a terminal that says so.
+fn width_of_terminal() -> Option<u64> {
+    let size = tcgetwinsize(io::stdout()).ok()?;
+    Some(size.ws_col.into()).filter(|&columns| columns > 0)
 }
 
 /// Whether the standard output shows colours, and may.

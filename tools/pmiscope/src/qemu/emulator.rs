@@ -131,7 +131,7 @@ pub enum QemuError {
     NoLab(PathBuf),
     /// There is no place where it could be.
     #[error(
-        "the lab emulator is not built, and there is no place for it: neither HOME nor XDG_CACHE_HOME is set"
+        "the lab emulator is not built, and there is no place for it: neither HOME nor XDG_CACHE_HOME is set, and the user has no home"
     )]
     NoCache,
     /// Those in `PATH` are no programs.
@@ -250,7 +250,10 @@ fn lab() -> Result<PathBuf, QemuError> {
 fn cache() -> Option<PathBuf> {
     let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
     let caches = variable("XDG_CACHE_HOME").map(PathBuf::from);
-    let caches = caches.or_else(|| Some(Path::new(&variable("HOME")?).join(".cache")));
+    // By the password database where services and `env -i` have no `HOME`: another emulator would be
+    // another run, without a word.
+    let home = env::home_dir().filter(|home| home.is_absolute());
+    let caches = caches.or_else(|| Some(home?.join(".cache")));
     Some(caches?.join("pmiscope"))
 }
 

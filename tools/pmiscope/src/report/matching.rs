@@ -18,6 +18,13 @@ impl<'a> Matching<'a> {
         Self::with(pattern, tally, symbols, Pattern::is_in)
     }
 
+    /// Returns true if the pattern is a function's whole name.
+    #[must_use]
+    pub fn is_named(pattern: &'a Pattern, tally: &Tally, symbols: &Symbols) -> bool {
+        let named = Self::with(pattern, tally, symbols, Pattern::is_name);
+        named.functions.contains(&true)
+    }
+
     /// The functions whose whole name the pattern is; if there is none, those that match.
     #[must_use]
     pub fn of_function(pattern: &'a Pattern, tally: &Tally, symbols: &Symbols) -> Self {

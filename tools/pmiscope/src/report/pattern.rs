@@ -10,22 +10,33 @@ use regex::{Regex, escape};
 pub struct Pattern {
     text: String,
     regex: Regex,
+    /// Why it is no expression, and can be a whole name alone.
+    problem: Option<String>,
 }
 
 impl Pattern {
     /// A function's name, or an expression that names match. Names have brackets and braces: what is no
-    /// expression is looked for as it stands.
+    /// expression may be a whole name, which is known later, see [`Self::problem`].
     ///
     /// # Errors
     ///
     /// It is empty.
     pub fn of_function(text: &str) -> Result<Self, String> {
-        text.parse()
-            .or_else(|_| escape(text).parse())
-            .map(|it| Self {
+        let as_it_stands = |problem| {
+            let name: Self = escape(text).parse()?;
+            Ok(Self {
                 text: text.to_owned(),
-                ..it
+                problem: Some(problem),
+                ..name
             })
+        };
+        text.parse().or_else(as_it_stands)
+    }
+
+    /// Why it is no expression, and so of use as a whole name alone.
+    #[must_use]
+    pub fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
     }
 
     /// Returns true if the name has a match.
@@ -67,6 +78,7 @@ impl FromStr for Pattern {
         Ok(Self {
             text: text.to_owned(),
             regex,
+            problem: None,
         })
     }
 }
@@ -92,7 +104,11 @@ mod tests {
         let function = Pattern::of_function(name).unwrap();
         assert!(function.is_name(name) && function.is_in(&format!("x{name}")));
         assert_eq!(function.to_string(), name);
+        assert!(function.problem().is_some(), "a whole name or nothing");
         let closed = Pattern::of_function("f(").unwrap();
-        assert!(closed.is_in("f(int)") && !closed.is_in("f"));
+        let problem = closed.problem();
+        assert_eq!(problem, Some("no regular expression: unclosed group"));
+        assert_eq!(Pattern::of_function("f.*").unwrap().problem(), None);
+        assert!(Pattern::of_function("").is_err());
     }
 }

@@ -42,6 +42,14 @@ impl StackFilter {
         !self.filter.is_empty() || !self.exclude.is_empty() || self.focus.is_some()
     }
 
+    /// The function that is none of those there are, and why it is no expression either.
+    #[must_use]
+    pub fn unknown(&self, tally: &Tally, symbols: &Symbols) -> Option<(&Pattern, &str)> {
+        let focus = self.focus.as_ref()?;
+        let problem = focus.problem()?;
+        (!Matching::is_named(focus, tally, symbols)).then_some((focus, problem))
+    }
+
     /// Which of a profile's stacks, by their numbers there, are asked for. `tally` is of all samples
     /// that may be, and its addresses are resolved; `stacks` is how many the profile has.
     #[must_use]

@@ -262,13 +262,15 @@ pub struct EventTally {
 /// An event's samples on one core.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct OnCore {
+    /// Those of the core, chosen or not.
     samples: u64,
     /// The most samples of all events from one of its samples, which is left out, to the next.
     most_apart: u64,
 }
 
 impl EventTally {
-    /// Its samples on this core.
+    /// Its samples on this core, whichever of them are chosen: what is said of the run by them holds
+    /// of all.
     #[must_use]
     pub fn samples_of(&self, core: u32) -> u64 {
         self.by_core.get(&core).map_or(0, |it| it.samples)
@@ -446,14 +448,14 @@ impl Counting {
     }
 
     /// Counts a sample that is asked for.
-    fn count(&mut self, event: u8) {
+    fn count(&mut self) {
         self.tally.samples += 1;
-        self.events[usize::from(event)].on_core.samples += 1;
     }
 
     /// Passes a sample of an event that is asked for. Returns true if it is not the event's first.
     fn pass(&mut self, event: u8) -> bool {
         let of_event = &mut self.events[usize::from(event)];
+        of_event.on_core.samples += 1;
         let now = self.numbers.0.max(self.all);
         let Some(before) = of_event.last.replace(now) else {
             return false;
@@ -572,7 +574,7 @@ impl Tally {
             core.others += 1;
             return;
         }
-        core.count(sample.event);
+        core.count();
         if let Some(event) = self.events.get_mut(usize::from(sample.event)) {
             event.samples += 1;
             event.exact += u64::from(sample.has_exact);
@@ -589,12 +591,15 @@ impl Tally {
     /// Counts a chain that was counted in place.
     fn count_chain(&mut self, core: &mut Counting, chain: ChainCount) {
         core.all += chain.samples;
-        if !self.selection.has_event(chain.event) || !self.selection.has_of(chain) {
+        let has_event = self.selection.has_event(chain.event);
+        if has_event {
+            core.events[usize::from(chain.event)].on_core.samples += chain.samples;
+        }
+        if !has_event || !self.selection.has_of(chain) {
             core.others += chain.samples;
             return;
         }
         core.tally.samples += chain.samples;
-        core.events[usize::from(chain.event)].on_core.samples += chain.samples;
         if let Some(event) = self.events.get_mut(usize::from(chain.event)) {
             event.samples += chain.samples;
         }

@@ -472,6 +472,10 @@ impl Out {
             grouped(rows.len() as u64),
             counted(report.shares.functions_in_all as u64, "function"),
         ));
+        let with_samples = report.sampling.events.iter().filter(|it| it.samples > 0);
+        if with_samples.count() > 1 {
+            self.line("samples of all events added: --event takes one's alone, --by function has them side by side");
+        }
         if rows.is_empty() {
             return;
         }
@@ -555,7 +559,12 @@ fn kinds_of_cores(cores: &[Core]) -> Option<String> {
 
 /// The performance counters that QEMU has.
 fn counters(report: &Report) -> String {
-    match report.machine.pmu {
+    model(report.machine.pmu)
+}
+
+/// The same, of any run.
+pub(super) fn model(pmu: Option<PmuModel>) -> String {
+    match pmu {
         None | Some(PmuModel::Off) => String::new(),
         Some(model) => format!(" (PMU {model})"),
     }

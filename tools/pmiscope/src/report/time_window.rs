@@ -7,14 +7,18 @@ use std::str::FromStr;
 use profiler::format::Clock;
 
 /// From when to when; what is missing is the run's begin or end.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct TimeWindow {
+    /// As it was said.
+    text: String,
     from: Option<Moment>,
     to: Option<Moment>,
 }
 
+const NOTHING: &str = "there is nothing between the two";
+
 /// A moment of a run.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
 enum Moment {
     Nanoseconds(u64),
     /// Where the clock counts something else.
@@ -48,7 +52,7 @@ impl TimeWindow {
         let start = self.from.map_or(Ok(0), tick)?;
         let end = self.to.map_or(Ok(u64::MAX), tick)?;
         if start >= end {
-            return Err(format!("--time {self}: there is nothing between the two"));
+            return Err(format!("--time {self}: {NOTHING}"));
         }
         Ok(start..end)
     }
@@ -62,11 +66,19 @@ impl FromStr for TimeWindow {
         let both = text.split_once(',').or_else(|| text.split_once('-'));
         let (from, to) = both.ok_or(EXPECTED)?;
         let window = Self {
+            text: text.to_owned(),
             from: moment(from)?,
             to: moment(to)?,
         };
         if window.from.or(window.to).is_none() {
             return Err(EXPECTED.into());
+        }
+        // Of two kinds, which one is first is the run's to say.
+        let are_alike =
+            |(from, to)| std::mem::discriminant::<Moment>(from) == std::mem::discriminant(to);
+        let both = window.from.as_ref().zip(window.to.as_ref());
+        if both.is_some_and(|both| are_alike(both) && both.0 >= both.1) {
+            return Err(NOTHING.into());
         }
         Ok(window)
     }
@@ -74,7 +86,8 @@ impl FromStr for TimeWindow {
 
 /// A moment, if it says one.
 fn moment(text: &str) -> Result<Option<Moment>, String> {
-    const EXPECTED: &str = "must be a number and s, ms, us, ns, t (ticks) or %";
+    const EXPECTED: &str =
+        "must be a number and s (or nothing: seconds), ms, us, ns, t (ticks) or %";
     let text = text.trim();
     if text.is_empty() {
         return Ok(None);
@@ -97,15 +110,7 @@ fn moment(text: &str) -> Result<Option<Moment>, String> {
 
 impl fmt::Display for TimeWindow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let write = |f: &mut fmt::Formatter<'_>, moment| match moment {
-            None => Ok(()),
-            Some(Moment::Ticks(ticks)) => write!(f, "{ticks}t"),
-            Some(Moment::Nanoseconds(time)) => write!(f, "{time}ns"),
-            Some(Moment::Percent(percent)) => write!(f, "{percent}%"),
-        };
-        write(f, self.from)?;
-        f.write_str(",")?;
-        write(f, self.to)
+        f.write_str(&self.text)
     }
 }
 
@@ -130,6 +135,10 @@ mod tests {
         ] {
             assert_eq!(ticks(text, Clock::Time), Ok(expected), "{text}");
         }
+        for text in ["5s,", "0.1,0.2", "10%-20%", "99999999999999999999999s,"] {
+            let window: TimeWindow = text.parse().unwrap();
+            assert_eq!(window.to_string(), text, "as it was said");
+        }
         assert_eq!(ticks("0%-100%", Clock::Ticks), Ok(0..1000), "all samples");
         assert_eq!(ticks("5ns,6ns", Clock::Instructions), Ok(5..6));
     }
@@ -143,9 +152,11 @@ mod tests {
             ("1.5t,2t", "must be a number and"),
             ("1..2s,", "must be a number and"),
             ("10%,110%", "must be a number and"),
+            ("2s,1s", "there is nothing between the two"),
+            ("7t,7t", "there is nothing between the two"),
             (
-                "2s,1s",
-                "--time 2000000000ns,1000000000ns: there is nothing",
+                "90%,1ns",
+                "--time 90%,1ns: there is nothing between the two",
             ),
         ] {
             let said = ticks(text, Clock::Time).unwrap_err();

@@ -52,6 +52,9 @@ pub struct Timeline {
     pub to: u64,
     pub ticks_per_column: u64,
     pub cores: Vec<CoreTimeline>,
+    /// All samples that are asked for, shown or not.
+    #[serde(skip)]
+    pub chosen: u64,
 }
 
 /// A core's samples, by the columns of time.
@@ -92,6 +95,7 @@ impl Timeline {
         let count = (time.end - time.start).div_ceil(ticks_per_column);
         let mut cores = empty(profile, selection, count);
         let is_shown = shown_stacks(profile, show);
+        let mut chosen = 0;
         let asked = Selection {
             time: None,
             ..selection.clone()
@@ -117,7 +121,9 @@ impl Timeline {
                     #[allow(clippy::cast_possible_truncation)] // one of the columns
                     let column = ((at - time.start) / ticks_per_column) as usize;
                     core.samples[column] += 1;
-                    let is_it = is_shown[stack as usize] && asked.has(stack, task, at);
+                    let is_asked_for = asked.has(stack, task, at);
+                    chosen += u64::from(is_asked_for);
+                    let is_it = is_shown[stack as usize] && is_asked_for;
                     core.shown[column] += u64::from(is_it);
                 })
             },
@@ -130,6 +136,7 @@ impl Timeline {
             to: time.end,
             ticks_per_column,
             cores,
+            chosen,
         })
     }
 

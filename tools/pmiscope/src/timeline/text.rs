@@ -13,6 +13,18 @@ const SHADES: [char; 10] = ['.', ':', '-', '=', '+', '*', 'o', '#', '%', '@'];
 /// Colours for the same (of a terminal's 256), from blue to red.
 const COLOURS: [u8; 10] = [17, 19, 26, 31, 36, 71, 142, 178, 208, 196];
 
+/// Columns of time, unless the terminal has room for fewer.
+const COLUMNS: u64 = 80;
+/// What a line has beside them: the core before, the share or the number of samples behind.
+const BESIDE: u64 = "core 100 || 999,999,999".len() as u64;
+
+/// How many columns of time fit a terminal of this width, if it is one.
+#[must_use]
+pub fn columns(terminal: Option<u64>) -> u64 {
+    let room = terminal.map_or(COLUMNS, |width| width.saturating_sub(BESIDE));
+    room.clamp(1, COLUMNS)
+}
+
 /// The timeline as text; with colours it is for a terminal alone.
 #[must_use]
 pub fn text(timeline: &Timeline, has_colours: bool) -> String {
@@ -100,6 +112,13 @@ fn cell(shade: usize, has_colours: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_fit_the_terminal() {
+        for (terminal, columns) in [(None, 80), (Some(300), 80), (Some(80), 57), (Some(7), 1)] {
+            assert_eq!(super::columns(terminal), columns, "{terminal:?}");
+        }
+    }
 
     #[test]
     fn shades_say_none_and_all_apart_from_some() {

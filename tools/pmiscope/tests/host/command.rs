@@ -150,12 +150,12 @@ fn events_are_refused_by_the_word() {
     );
     refused(
         run(&["--event", "cycles:k,slots", "--source", "hpet"]),
-        1,
+        2,
         &["--event cycles:k,slots: only the source pmu counts", "hpet"],
     );
     refused(
         run(&["--jitter", "5", "--source", "step"]),
-        1,
+        2,
         &["--jitter 5: only the source pmu", "--source is step"],
     );
 }
@@ -320,12 +320,12 @@ fn discs_that_the_machine_cannot_boot_are_refused_by_name() {
     // With a --loader, which is there, and without.
     refused(
         run(&["--disc-as", "hd"]),
-        1,
+        2,
         &["--disc-as", "say --disc FILE"],
     );
     refused(
         run(&["--firmware", "x"]),
-        1,
+        2,
         &["--firmware", "say --disc FILE"],
     );
     refused(pmiscope(&["run", "--disc-as", "hd"]), 2, &["--disc <FILE>"]);
@@ -335,7 +335,7 @@ fn discs_that_the_machine_cannot_boot_are_refused_by_name() {
 fn words_behind_two_dashes_reach_qemu_unless_the_tool_sets_that_itself() {
     refused(
         run(&["--", "-m", "1G"]),
-        1,
+        2,
         &["-m: pmiscope makes the machine's memory: say --memory SIZE"],
     );
     let said = folder().join("words.said");

@@ -4,6 +4,7 @@ use pmiscope::internals::Profile;
 use pmiscope::internals::counts::{Counts, Selection, json, text};
 use pmiscope::internals::report::Only;
 use pmiscope::profile::{Head, Outcome, OverheadEnd, RunEnd, Writer};
+use pmiscope::qemu::PmuModel;
 use profiler::format::count::Reading;
 use profiler::format::region::OverheadCounters;
 use profiler::format::{Clock, Count, Description, EventDescription, Source, Text};
@@ -213,7 +214,7 @@ kernel      build-id ID
 booted by   fixture 1.0
 machine     QEMU 7.2.22, deterministic (counted instructions; cores in turn), 2 cores online
 workload    mix, 1,200 units a core
-counters    pmu: asked for by name (Intel version 2, 2+3 counters)
+counters    pmu (Intel version 2, 2+3 counters)
 elapsed     1,234,567 instructions of all cores
 overhead    interrupts of the count itself are taken off, to within what they varied by before (±)
 run         finished
@@ -242,6 +243,15 @@ fn a_kernel_need_not_say_who_has_booted_it() {
     let counts = Counts::new(&Profile::read(profile).unwrap(), &Selection::default());
     let shown = text(&counts, false);
     assert!(!shown.contains("booted by"), "{shown}");
+}
+
+#[test]
+fn the_counters_of_the_machine_are_said() {
+    let mut counts = Counts::new(&Profile::read(whole()).unwrap(), &Selection::default());
+    assert_eq!(counts.machine.pmu, None);
+    counts.machine.pmu = Some(PmuModel::IntelV5);
+    let shown = text(&counts, false);
+    assert!(shown.contains("QEMU 7.2.22 (PMU intel-v5), "), "{shown}");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::command::{pmiscope, refused, stderr, stdout, text};
 use crate::fixture::{
-    Kernel, Seen, description, file, folder, kernel, other_kernel, profile, profile_of_events,
-    profile_of_kernel, profile_of_later_event,
+    Kernel, Seen, description, file, folder, kernel, other_kernel, profile, profile_of_cores,
+    profile_of_events, profile_of_kernel, profile_of_later_event,
 };
 
 /// A profile of a kernel in which this often `innermost` and `stub` were executing.
@@ -208,20 +208,14 @@ fn what_cannot_be_compared_is_said() {
         1,
         &["a flame graph is of one event: say which by --event (cycles:k, "],
     );
-    let none = pmiscope(&["diff", good, good, "--task", "idle", "--core", "0"]).success();
-    assert!(
-        stderr(&none).contains("the selection has no samples"),
-        "{}",
-        stderr(&none)
+    refused(
+        pmiscope(&["diff", good, good, "--task", "idle", "--core", "0"]),
+        1,
+        &["diff-good.pmi: the selection has no samples (core 0, task idle)"],
     );
-    assert!(
-        stdout(&none).contains("0 of 0 functions"),
-        "{}",
-        stdout(&none)
-    );
-    let picture = [
-        "diff", good, good, "--task", "idle", "--core", "0", "-o", "-",
-    ];
+    let empty = profile_of_cores(&description(), &[&[], &[]]);
+    let empty = file("diff-empty.pmi", &empty);
+    let picture = ["diff", text(&empty), good, "-o", "-"];
     let said = stderr(&pmiscope(&picture).code(1));
     assert!(said.contains("there is nothing to draw"), "{said}");
 }

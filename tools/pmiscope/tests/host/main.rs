@@ -22,6 +22,7 @@ mod foreign;
 mod import;
 mod installed;
 mod memory;
+mod misuse;
 mod monitor;
 mod moved;
 mod names;

@@ -364,7 +364,7 @@ fn a_socket_of_a_run_that_was_killed_is_none() {
 fn json_is_not_mixed_with_what_a_guest_writes() {
     refused(
         crate::command::run(&["--monitor", "--format", "json"]),
-        1,
+        2,
         &["leave out --format", "pmiscope report --format json"],
     );
     refused(pmiscope(&["monitor", "--pid", "x"]), 2, &["--pid"]);

@@ -228,3 +228,32 @@ proptest! {
         }
     }
 }
+
+/// What is said of a run by the samples of a core, such as how exact periods are, is not said by those
+/// that somebody chooses.
+#[test]
+fn a_core_has_all_its_samples_whichever_are_chosen() {
+    let pc = kernel().at("in_hash");
+    let seen = (0..10).map(|sequence| Seen {
+        task: u16::from(sequence == 4),
+        ..Seen::new(sequence, pc, &[])
+    });
+    let run = two_events();
+    let profile = profile_of(&run, &[seen.collect(), Vec::new()], 4);
+    let symbols = Symbols::without_elf();
+    let of_task = Selection {
+        tasks: Some((0..=u16::MAX).map(|task| task == 1).collect()),
+        ..Selection::default()
+    };
+    let of_time = Selection {
+        time: Some(0..1),
+        ..Selection::default()
+    };
+    for selection in [of_task, of_time] {
+        let tally = Tally::new(&profile, symbols.callers(), selection).unwrap();
+        assert!(tally.samples() < 10);
+        let event = &tally.events[0];
+        assert_eq!(event.samples, tally.samples());
+        assert_eq!((event.samples_of(0), event.most_in_a_period(0)), (10, 1));
+    }
+}

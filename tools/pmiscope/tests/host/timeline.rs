@@ -89,6 +89,6 @@ fn without_samples_there_is_no_timeline() {
     refused(
         pmiscope(&["timeline", text(&path), "--time", "5ms,6ms"]),
         1,
-        &["there are no samples to show over time"],
+        &["the selection has no samples (time 5ms,6ms)"],
     );
 }

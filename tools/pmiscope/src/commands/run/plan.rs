@@ -23,6 +23,7 @@ use crate::commands::symbols::separate_files;
 use crate::control::SerialSocket;
 use crate::doctor::Finding;
 use crate::doctor::host::Kvm;
+use crate::exit::Usage;
 use crate::input;
 use crate::output::say;
 use crate::profile::programs::embedded_name;
@@ -237,9 +238,9 @@ fn serial(arguments: &RunArgs, machine: &mut Machine) -> Result<Option<SerialSoc
 /// Refuses what cannot be read beside what the guest writes.
 fn may_be_attended(arguments: &RunArgs) -> Result<()> {
     if arguments.monitor.is_some() && arguments.format == ReportFormat::Json {
-        bail!(
-            "--monitor: what the guest writes would stand in the JSON: leave out --format, and say pmiscope report --format json"
-        );
+        bail!(Usage(
+            "--monitor: what the guest writes would stand in the JSON: leave out --format, and say pmiscope report --format json".into()
+        ));
     }
     Ok(())
 }
@@ -453,7 +454,7 @@ fn disc(image: &Path, wanted: Option<Drive>) -> Result<Disc> {
 /// What is added to the machine; what would break the run is refused.
 pub(in crate::commands) fn additions(wanted: &MachineArgs) -> Result<Additions> {
     let arguments = &wanted.qemu_arguments;
-    qemu::check(arguments)?;
+    qemu::check(arguments).map_err(|refused| Usage(refused.to_string()))?;
     let outside = qemu::from_outside(arguments);
     if wanted.mode == Mode::Deterministic && !outside.is_empty() {
         say!(
@@ -572,7 +573,9 @@ fn is_of_a_disc(boot: &BootArgs) -> Result<()> {
         (None, None) => return Ok(()),
     };
     if boot.disc.is_none() {
-        bail!("{option} is of use with a disc only: say --disc FILE, or leave it out");
+        bail!(Usage(format!(
+            "{option} is of use with a disc only: say --disc FILE, or leave it out"
+        )));
     }
     Ok(())
 }
@@ -580,10 +583,10 @@ fn is_of_a_disc(boot: &BootArgs) -> Result<()> {
 /// Refuses the size of a table where there is none.
 fn may_have_table(boot: &BootArgs) -> Result<()> {
     match boot.table {
-        Some(bytes) if boot.keep != Keep::Chains => bail!(
+        Some(bytes) if boot.keep != Keep::Chains => bail!(Usage(format!(
             "--table {}: only --keep chains has tables: say that as well, or leave it out",
             size(bytes)
-        ),
+        ))),
         _ => Ok(()),
     }
 }
@@ -592,9 +595,9 @@ fn may_have_table(boot: &BootArgs) -> Result<()> {
 fn may_share(arguments: &RunArgs) -> Result<()> {
     let cores = arguments.machine.smp;
     match (arguments.work.samples, arguments.work.units) {
-        (Some(samples), None) if samples < u64::from(cores) => bail!(
+        (Some(samples), None) if samples < u64::from(cores) => bail!(Usage(format!(
             "--samples {samples}: each of the {cores} cores takes one at least: say --samples {cores} or more, or --smp {samples}"
-        ),
+        ))),
         _ => Ok(()),
     }
 }
@@ -608,9 +611,9 @@ fn may_count(arguments: &RunArgs) -> Result<()> {
     };
     let source = arguments.sampling.source;
     if !source.may_be_pmu() {
-        bail!(
+        bail!(Usage(format!(
             "{option}: only the source pmu counts events, and --source is {source}: say --source pmu, or leave one of them out"
-        );
+        )));
     }
     Ok(())
 }
@@ -690,10 +693,10 @@ fn aim_at(text: &str, (kernel, debug_files): (&[u8], &[SymbolFile]), slide: u64)
         .rsplit_once(':')
         .and_then(|(function, behind)| Some((function, Aim::parse_behind(behind)?)));
     let Some((function, (first, end))) = parsed else {
-        bail!(
+        bail!(Usage(format!(
             "--aim {text}: must be FUNCTION:N or FUNCTION:N..M, at most {}",
             Aim::MAX
-        );
+        )));
     };
     let files = debug_files.iter().map(|file| &*file.bytes);
     let mut files = files.chain([kernel]);

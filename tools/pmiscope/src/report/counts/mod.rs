@@ -18,6 +18,7 @@ use super::Only;
 use super::model::ClockKnown;
 use super::warnings::not_taken;
 use crate::profile::{CoreEnd, Mode, Outcome, OverheadEnd, Profile};
+use crate::qemu::PmuModel;
 use crate::symbols::{BuildId, Symbols};
 use crate::units;
 
@@ -90,6 +91,8 @@ pub struct Machine {
     pub only_cores: Vec<u32>,
     /// QEMU's version.
     pub qemu: String,
+    /// The performance counters that QEMU was asked for; `null` if none.
+    pub pmu: Option<PmuModel>,
     /// Who loaded the kernel.
     pub bootloader: String,
     /// The kernel's command line.
@@ -206,6 +209,7 @@ impl Counts {
                 only_core: selection.cores.single(),
                 only_cores: selection.cores.several().unwrap_or_default().into(),
                 qemu: profile.host.qemu.clone(),
+                pmu: profile.host.pmu,
                 bootloader: run.bootloader.as_str().to_owned(),
                 command_line: command_line.to_owned(),
                 source_reason: run.reason.as_str().to_owned(),

@@ -3,7 +3,7 @@
 use super::{Counts, EventCount, ProcessCount, ProcessCounts, Ratio, Status, Total};
 use crate::output::{one_line, padded, width};
 use crate::report::only;
-use crate::report::text::{Out, WIDTH, keep_end, machine, outcome};
+use crate::report::text::{Out, WIDTH, keep_end, machine, model, outcome};
 use crate::units::{duration, grouped, percent};
 
 /// The columns of a count.
@@ -146,10 +146,8 @@ fn facts(out: &mut Out, counts: &Counts) {
         out.fact("booted by", &counts.machine.bootloader);
     }
     let cores = counts.machine.cores_online;
-    out.fact(
-        "machine",
-        &machine(&counts.machine.qemu, counts.run.mode, cores),
-    );
+    let qemu = counts.machine.qemu.clone() + &model(counts.machine.pmu);
+    out.fact("machine", &machine(&qemu, counts.run.mode, cores));
     let units = match counts.run.units {
         None => String::new(),
         Some(1) => ", 1 unit a core".into(),
@@ -160,7 +158,12 @@ fn facts(out: &mut Out, counts: &Counts) {
         name => name,
     };
     out.fact("workload", &format!("{workload}{units}"));
-    out.fact("counters", &counts.machine.source_reason);
+    // Nothing but counters counts, asked for by name or not.
+    let reason = counts
+        .machine
+        .source_reason
+        .replace(": asked for by name", "");
+    out.fact("counters", &reason);
     let only = &counts.machine;
     let only = only.only_core.as_slice().iter().chain(&only.only_cores);
     let only: Vec<_> = only.copied().collect();

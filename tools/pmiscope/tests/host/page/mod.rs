@@ -468,7 +468,11 @@ fn a_run_that_goes_on_is_followed() {
     }
     server.kill().unwrap();
     let said = server.wait_with_output().unwrap().stderr;
-    assert_eq!(String::from_utf8(said).unwrap(), "");
+    let waits = format!(
+        "pmiscope: waiting for {}: it is not there, and no run is writing it yet\n",
+        path.display()
+    );
+    assert_eq!(String::from_utf8(said).unwrap(), waits);
 }
 
 #[test]
