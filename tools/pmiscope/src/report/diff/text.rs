@@ -11,7 +11,10 @@ pub fn text(diff: &Diff, sort: SortBy) -> String {
     let mut out = Out::default();
     let side = |side: &Side| {
         let samples = counted(side.samples, "sample");
-        format!("{}: {samples}, build-id {}", side.profile, side.build_id)
+        match &side.build_id {
+            Some(id) => format!("{}: {samples}, build-id {id}", side.profile),
+            None => format!("{}: {samples}, imported", side.profile),
+        }
     };
     out.fact("before", &side(&diff.before));
     out.fact("after", &side(&diff.after));
