@@ -14,8 +14,8 @@ use crate::cli::{FlamegraphArgs, ProfileArgs, ReportArgs, ReportFormat, View};
 use crate::exit::Exit;
 use crate::flame::{self, Root, Stacks};
 use crate::output::{Destination, Target, Working, Written, parts_of, say};
-use crate::profile::Profile;
 use crate::profile::read::OpenError;
+use crate::profile::{EmbeddedProgram, Profile};
 use crate::report::counts::{self, Counts};
 use crate::report::warnings::{Warning, not_taken, warnings};
 use crate::report::{self, Only, Options, Report, Selection, SortBy, Tally};
@@ -28,6 +28,8 @@ const TOP: usize = 30;
 pub(super) struct LoadedProfile {
     pub profile: Profile,
     pub symbols: Symbols,
+    /// The files of the user's programs.
+    pub programs: Vec<EmbeddedProgram>,
     pub has_names_alone: bool,
 }
 
@@ -53,11 +55,12 @@ impl LoadedProfile {
         let symbols = symbols_of(&mut profile, &files, is_given);
         let path = &arguments.profile;
         let mut symbols = symbols.with_context(|| path.display().to_string())?;
-        programs::add(&mut symbols, programs, profile.end.as_ref());
+        programs::add(&mut symbols, &programs, profile.end.as_ref());
         let loaded = Self {
             has_names_alone: files.is_empty(),
             profile,
             symbols,
+            programs,
         };
         Ok((loaded, files))
     }
@@ -80,6 +83,7 @@ impl LoadedProfile {
             profile,
             mut symbols,
             has_names_alone,
+            ..
         } = self;
         let working = Working::new("counting samples");
         let tally = Tally::new(&profile, symbols.callers(), selection)?;
@@ -338,11 +342,12 @@ pub(super) fn open_written(written: &Written) -> Result<LoadedProfile> {
     let programs = programs::in_profile(&mut profile);
     let files = files_in(&mut profile, path);
     let mut symbols = symbols_of(&mut profile, &files, false)?;
-    programs::add(&mut symbols, programs, profile.end.as_ref());
+    programs::add(&mut symbols, &programs, profile.end.as_ref());
     Ok(LoadedProfile {
         has_names_alone: files.is_empty(),
         profile,
         symbols,
+        programs,
     })
 }
 

@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &VerifyArgs) -> Result<Exit> {
     let programs = programs::of_profile(&mut profile, &arguments.profile)?;
     let files = files_of(&mut profile, &arguments.profile)?;
     let mut symbols = Symbols::of_files(&files, Some(profile.description.text));
-    programs::add(&mut symbols, programs, profile.end.as_ref());
+    programs::add(&mut symbols, &programs, profile.end.as_ref());
     let working = Working::new("comparing chains");
     let found = verify(&profile, &symbols, arguments.examples).with_context(name)?;
     drop(working);
