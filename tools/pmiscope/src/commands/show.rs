@@ -13,6 +13,7 @@ use super::views;
 use crate::cli::{FlamegraphArgs, ProfileArgs, ReportArgs, ReportFormat, View};
 use crate::exit::Exit;
 use crate::flame::{self, Root, Stacks};
+use crate::input;
 use crate::output::{Destination, Target, Working, Written, parts_of, say};
 use crate::profile::read::OpenError;
 use crate::profile::{EmbeddedProgram, Profile};
@@ -263,6 +264,7 @@ pub(super) fn flamegraph(arguments: &FlamegraphArgs) -> Result<Exit> {
 
 /// The profile in a file.
 pub(super) fn open(path: &Path) -> Result<Profile> {
+    let path = input::named(path);
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) => {

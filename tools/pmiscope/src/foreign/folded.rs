@@ -2,10 +2,11 @@
 
 use anyhow::{Context as _, Result, bail};
 use hashbrown::HashMap;
+use profiler::format::ChainEnd;
 
 use super::Foreign;
 use super::table::Owner;
-use super::writer::{Described, ForeignSample};
+use super::writer::{Described, ForeignSample, ForeignStack};
 use crate::output::folded::unescape;
 use crate::profile::names::NamedFunction;
 
@@ -45,9 +46,10 @@ pub(crate) fn read(text: &str) -> Result<Foreign> {
                 .split(';')
                 .rev()
                 .map(|frame| foreign.table.code([named(frame)]));
-            foreign
-                .stacks
-                .push(frames.map(|code| (Owner::Kernel, code)).collect());
+            foreign.stacks.push(ForeignStack {
+                places: frames.map(|code| (Owner::Kernel, code)).collect(),
+                end: ChainEnd::Complete,
+            });
             foreign.samples.push(ForeignSample {
                 stack: place,
                 ..ForeignSample::default()

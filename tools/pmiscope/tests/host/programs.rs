@@ -404,3 +404,95 @@ fn addresses_of_chains_that_are_not_of_their_program_are_found() {
         "{shown}"
     );
 }
+
+/// What stock perf shows of the profile, and what an import of that: the same functions.
+#[test]
+fn perf_has_the_programs_of_a_profile_with_their_names() {
+    let run = Run::new("mapped");
+    let profile = run.profile("mapped.pmi");
+    let path = text(&profile);
+    let out = folder().join("mapped.data");
+    let words = ["export", path, "--format", "perf", "-o", text(&out)];
+    let said = stderr(&pmiscope(&words).success());
+    let missing = "perf will have no names of the code of program 5: the profile has no file of it";
+    assert!(said.contains(missing), "{said}");
+    for program in [&run.one, &run.two] {
+        let name = program.path.file_name().unwrap().to_string_lossy();
+        let beside = folder().join(format!("mapped.data.{name}"));
+        assert_eq!(std::fs::read(&beside).unwrap(), program.elf);
+    }
+    let kernel = text(&kernel().path);
+    let shown = Command::new("perf")
+        .args([
+            "script",
+            "-F",
+            "comm,ip,sym",
+            "-i",
+            text(&out),
+            "--vmlinux",
+            kernel,
+        ])
+        .output()
+        .expect("perf: make setup-test installs it");
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let samples: Vec<Vec<&str>> = shown
+        .split("\n\n")
+        .map(|sample| sample.split_whitespace().collect())
+        .collect();
+    let has = |comm: &str, symbols: &[&str]| {
+        let is_it = |sample: &&Vec<&str>| {
+            let mut names = sample
+                .iter()
+                .skip(1)
+                .filter(|it| it.parse::<u64>().is_err());
+            let names: Vec<_> = names.by_ref().filter(|it| symbols.contains(it)).collect();
+            sample.first() == Some(&comm) && names.len() == symbols.len()
+        };
+        samples.iter().filter(is_it).count()
+    };
+    let own = ["leaf", "work", "_start"];
+    assert_eq!(has("mapped-one", &own), 2, "{shown}");
+    assert_eq!(has("mapped-two", &own), 3, "{shown}");
+    assert_eq!(
+        has("mapped-two", &["innermost", "leaf", "_start"]),
+        1,
+        "{shown}"
+    );
+
+    // Names have that of the file behind them.
+    let again = folder().join("again.pmi");
+    let words = [
+        "import",
+        "--perf",
+        text(&out),
+        "--kernel",
+        kernel,
+        "-o",
+        text(&again),
+    ];
+    pmiscope(&words).success();
+    let functions = |path: &str| {
+        let report = report(&[path]);
+        let rows = report["functions"].as_array().unwrap().iter();
+        let named = rows.filter_map(|row| {
+            let name = row["name"].as_str()?.replace("mapped.data.", "");
+            let has_name = !name.starts_with(['0', '[']);
+            has_name.then(|| format!("{name} {} {}", row["self"], row["total"]))
+        });
+        let mut all: Vec<_> = named.collect();
+        all.sort();
+        all
+    };
+    assert_eq!(functions(text(&again)), functions(path));
+    let processes = report(&[text(&again)])["processes"].clone();
+    let rows = processes.as_array().unwrap().iter();
+    let rows: Vec<_> = rows
+        .map(|row| json!([row["name"], row["user"], row["kernel"]]))
+        .collect();
+    let expected = [
+        json!(["mapped-two", 2, 1]),
+        json!(["mapped-one", 1, 1]),
+        json!(["program 5", 1, 0]),
+    ];
+    assert_eq!(rows, expected);
+}
