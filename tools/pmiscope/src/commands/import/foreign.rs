@@ -49,13 +49,13 @@ pub(super) fn import_folded(path: &Path, arguments: &ImportArgs) -> Result<Exit>
     let text =
         input::read_or_receive(path).with_context(|| format!("cannot read {}", path.display()))?;
     let working = Working::new("reading stacks");
-    let foreign = folded::read(&String::from_utf8_lossy(&text));
+    let read = folded::read(&String::from_utf8_lossy(&text));
     drop(working);
-    finish(
-        foreign.with_context(|| path.display().to_string())?,
-        &outputs,
-        arguments,
-    )
+    let (foreign, left_out) = read.with_context(|| path.display().to_string())?;
+    if let Some(left_out) = left_out {
+        say!("pmiscope: note: {left_out}");
+    }
+    finish(foreign, &outputs, arguments)
 }
 
 fn outputs(read: &Path, arguments: &ImportArgs) -> Result<Outputs> {
