@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::show::{CountedProfile, LoadedProfile, destination};
+use super::select::no_times;
+use super::show::{CountedProfile, LoadedProfile, NAMES_ALONE, destination};
 use crate::cli::{ExportArgs, ExportFormat};
 use crate::exit::Exit;
 use crate::export::{Anchor, Export, Form, MappedProgram};
@@ -72,9 +73,13 @@ fn other(
     if counted.tally.samples() == 0 {
         bail!("{} to export", counted.lacks_samples());
     }
+    if form == Form::Perf && counted.profile.host.imported.is_some() {
+        bail!("{NAMES_ALONE}, which perf takes names by: take another --format");
+    }
     if counted.profile.keeps_chains() && has_times(form) {
         say!(
-            "pmiscope: note: the run kept chains and not when they were: the times in the export are made up"
+            "pmiscope: note: {}: the times in the export are made up",
+            no_times(&counted.profile)
         );
     }
     let has_names_alone = counted.has_names_alone;

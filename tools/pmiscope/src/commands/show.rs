@@ -50,6 +50,7 @@ impl LoadedProfile {
     /// The same without a word.
     pub(super) fn quietly(arguments: &ProfileArgs) -> Result<(Self, SymbolFiles)> {
         let mut profile = open(&arguments.profile)?;
+        refuse_files(&profile, arguments)?;
         let programs = programs::of_profile(&mut profile, arguments)?;
         let files = files_of(&mut profile, arguments)?;
         let is_given = arguments.elf.is_some() || !arguments.debug_file.is_empty();
@@ -260,6 +261,24 @@ pub(super) fn flamegraph(arguments: &FlamegraphArgs) -> Result<Exit> {
     let mut counted = loaded.count(selection)?;
     output.write(&counted.picture(arguments.by)?)?;
     Ok(counted.leave())
+}
+
+/// What is said of a profile that another profiler has recorded where code is asked for.
+pub(super) const NAMES_ALONE: &str =
+    "the profile was imported: it has the names of functions, and no code or addresses";
+
+/// Refuses files with names for a profile whose addresses are none: names would be wrong.
+pub(super) fn refuse_files(profile: &Profile, arguments: &ProfileArgs) -> Result<()> {
+    let given = [
+        ("--elf", arguments.elf.is_some()),
+        ("--debug-file", !arguments.debug_file.is_empty()),
+        ("--program", !arguments.program.is_empty()),
+    ];
+    let given = given.into_iter().find(|(_, is_given)| *is_given);
+    if let (Some((option, _)), Some(_)) = (given, &profile.host.imported) {
+        bail!("{option}: {NAMES_ALONE}: files with names are given to pmiscope import");
+    }
+    Ok(())
 }
 
 /// The profile in a file.

@@ -4,14 +4,14 @@ use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
 use super::print;
-use super::show::{CountedProfile, LoadedProfile};
+use super::show::{CountedProfile, LoadedProfile, NAMES_ALONE};
 use crate::cli::{ReportArgs, ReportFormat, View};
 use crate::exit::Exit;
 use crate::output::json;
 use crate::report::counts::Counts;
 use crate::report::event;
 use crate::report::focus::{self, Focus};
-use crate::report::groups::{self, GroupOptions, Groups};
+use crate::report::groups::{self, By, GroupOptions, Groups};
 use crate::report::text::Out;
 use crate::report::tree::{self, CallTree};
 use crate::report::{Selection, Tally};
@@ -30,6 +30,9 @@ pub(super) fn show(view: View, arguments: &ReportArgs) -> Result<Exit> {
         bail!(
             "the profile has counts of events and no samples: pmiscope report without a view shows them"
         );
+    }
+    if loaded.profile.host.imported.is_some() && arguments.view.by.contains(&By::Address) {
+        bail!("--by address: {NAMES_ALONE}");
     }
     let selection = loaded.select(&arguments.select)?;
     let mut counted = loaded.count(selection)?;
