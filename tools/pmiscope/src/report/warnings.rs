@@ -52,7 +52,7 @@ pub enum Warning {
         /// Samples without a chain.
         without: u64,
         /// Those that lack the program's part of theirs.
-        without_program: u64,
+        cut: u64,
     },
     /// The kernel ran at other addresses than the ELF's.
     Moved {
@@ -141,10 +141,7 @@ impl fmt::Display for Warning {
                 "{percent:.2}% of the chains end before the root of their stack, most of them with `{end}`: {}",
                 remedy(*end, *has_callers)
             ),
-            Self::NotRecorded {
-                without,
-                without_program,
-            } => f.write_str(&not_recorded(*without, *without_program)),
+            Self::NotRecorded { without, cut } => f.write_str(&not_recorded(*without, *cut)),
             Self::Moved { samples, of } => {
                 let share = percent(*samples, *of);
                 write!(
@@ -188,17 +185,17 @@ fn overhead_out_of_range(event: &str, out_of_range: &OutOfRange, said: u64, got:
 }
 
 /// What another profiler has not recorded.
-fn not_recorded(without: u64, without_program: u64) -> String {
+fn not_recorded(without: u64, cut: u64) -> String {
     let chains = (without > 0).then(|| {
         format!(
             "{} without a chain of calls: totals are of innermost functions alone; record them by perf record -g",
             counted(without, "sample")
         )
     });
-    let programs = (without_program > 0).then(|| {
+    let programs = (cut > 0).then(|| {
         format!(
             "{} without the program's callers: chains of the kernel alone were recorded, or copies of stacks, which are not unwound; record them by perf record --call-graph fp or lbr",
-            counted(without_program, "sample")
+            counted(cut, "sample")
         )
     });
     let all: Vec<_> = chains.into_iter().chain(programs).collect();
@@ -368,11 +365,8 @@ fn chains_not_recorded(tally: &Tally) -> Option<Warning> {
         let ends = ends.iter().filter(|it| it.0 == end);
         ends.map(|it| it.1).sum::<u64>()
     };
-    let [without, without_program] = [ChainEnd::UnknownStack, ChainEnd::UserUnknown].map(samples);
-    (without + without_program > 0).then_some(Warning::NotRecorded {
-        without,
-        without_program,
-    })
+    let [without, cut] = [ChainEnd::UnknownStack, ChainEnd::UserUnknown].map(samples);
+    (without + cut > 0).then_some(Warning::NotRecorded { without, cut })
 }
 
 /// A kernel whose text range contains the ELF's text has not moved, whatever else is in

