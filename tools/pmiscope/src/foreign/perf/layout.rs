@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 
 /// The bytes of the header, which says how many they are.
 const HEADER: u64 = 16;
+/// And those of a record's.
 const RECORD: u64 = 8;
 /// What is behind these records is not among their bytes (`PERF_RECORD_HEADER_TRACING_DATA`,
 /// `PERF_RECORD_AUXTRACE`).
@@ -26,7 +27,7 @@ pub(super) fn is_whole<R: Read + Seek>(file: &mut R) -> io::Result<bool> {
     let mut is_whole = true;
     while at < end {
         file.seek(SeekFrom::Start(at))?;
-        let mut record = [0; RECORD as usize];
+        let mut record = [0; 8];
         match file.read_exact(&mut record) {
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
                 is_whole = false;
