@@ -251,15 +251,18 @@ pub fn draw(
     let samples = stacks.samples.values().sum();
     let mut options = flamegraph::Options::default();
     options.title = svg::text(&format!("pmiscope: {}", run.workload.as_str()));
-    options.subtitle = Some(svg::text(&format!(
-        "{} on {} · {} every {} · QEMU {}, {}",
-        counted(samples, "sample"),
-        counted(run.cores.into(), "core"),
-        run.source,
-        every(profile, events),
-        host.qemu,
-        host.mode,
-    )));
+    let samples = counted(samples, "sample");
+    let cores = counted(run.cores.into(), "core");
+    options.subtitle = Some(svg::text(&match &host.imported {
+        Some(from) => format!("{samples} on {cores} · imported: {from}"),
+        None => format!(
+            "{samples} on {cores} · {} every {} · QEMU {}, {}",
+            run.source,
+            every(profile, events),
+            host.qemu,
+            host.mode,
+        ),
+    }));
     draw_with(&mut options, stacks, out)
 }
 

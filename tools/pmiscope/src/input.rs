@@ -48,6 +48,32 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What somebody has named on the command line: `-` is the standard input.
+pub(crate) fn named(path: &Path) -> &Path {
+    if path == Path::new("-") {
+        Path::new("/dev/stdin")
+    } else {
+        path
+    }
+}
+
+/// The same as [`read`], and of a pipe all that comes until it is closed: for what a person has named.
+///
+/// # Errors
+///
+/// Those of [`read`].
+pub(crate) fn read_or_receive(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.file_type().is_fifo() {
+        return read(path);
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.read_to_end(&mut bytes)?;
+    if bytes.is_empty() {
+        return Err(io::Error::other("nothing came by the pipe"));
+    }
+    Ok(bytes)
+}
+
 /// The next stretch of a file, from `offset` on, that is no hole: `None` behind the last one. To
 /// read a hole of a memory file would allocate it. Moves the place that is read next.
 ///

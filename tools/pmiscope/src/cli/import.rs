@@ -73,7 +73,7 @@ pub struct ImportArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["input", "memory", "folded", "debug_file", "embed_symbols", "timeout", "run", "speed"])]
     pub perf: Option<PathBuf>,
 
-    /// Folded stacks of another profiler, a line each: `outermost;…;innermost COUNT`
+    /// Folded stacks of another profiler, a line each: `outermost;…;innermost COUNT`; `-`: the standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["input", "memory", "kernel", "debug_file", "embed_symbols", "timeout", "run", "speed"])]
     pub folded: Option<PathBuf>,
 

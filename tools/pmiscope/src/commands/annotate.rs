@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result, bail};
 
 use super::print;
-use super::show::LoadedProfile;
+use super::show::{LoadedProfile, NAMES_ALONE};
 use crate::annotate::{self, Listings, Sources};
 use crate::cli::{AnnotateArgs, ReportFormat};
 use crate::exit::{Exit, Usage};
@@ -25,6 +25,9 @@ const NO_CODE: &str = "the profile has no code to show: give the kernel that ran
 
 pub(super) fn annotate(arguments: &AnnotateArgs) -> Result<Exit> {
     let (mut loaded, files) = LoadedProfile::with_files(&arguments.profile)?;
+    if loaded.profile.host.imported.is_some() {
+        bail!("{NAMES_ALONE}: there is nothing to annotate");
+    }
     if loaded.has_names_alone {
         bail!("{NO_CODE}");
     }

@@ -12,7 +12,7 @@ use crate::output::{Destination, json, say};
 use crate::report::counts::Counts;
 use crate::report::diff::{self, Diff, DiffOptions, Side};
 use crate::report::event;
-use crate::symbols::BuildId;
+use crate::report::model::Identity;
 
 /// Functions in a text, unless asked otherwise.
 const TOP: usize = 30;
@@ -210,7 +210,7 @@ impl Counted {
             stacks: Stacks::by_name(profile, tally, symbols)?,
             side: Side {
                 profile: self.path.clone(),
-                build_id: BuildId(profile.description.build_id).to_string(),
+                build_id: Identity::new(profile).build_id,
                 samples: tally.samples(),
             },
         })

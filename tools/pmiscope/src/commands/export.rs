@@ -1,16 +1,19 @@
 //! `export`: a profile in the forms of other tools.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::show::{CountedProfile, LoadedProfile, destination};
+use super::select::no_times;
+use super::show::{CountedProfile, LoadedProfile, NAMES_ALONE, destination};
 use crate::cli::{ExportArgs, ExportFormat};
 use crate::exit::Exit;
-use crate::export::{Anchor, Export, Form};
+use crate::export::{Anchor, Export, Form, MappedProgram};
 use crate::input;
 use crate::output::{Destination, Target, Working, say, shell_word};
+use crate::profile::EmbeddedProgram;
 use crate::report::counts::Counts;
 use crate::symbols::{Lines, SymbolFile, SymbolFiles};
 
@@ -28,10 +31,11 @@ pub(super) fn export(arguments: &ExportArgs) -> Result<Exit> {
         bail!("the profile has counts of events and no samples: pmiscope report shows them");
     }
     let selection = loaded.select(&arguments.select)?;
+    let programs = std::mem::take(&mut loaded.programs);
     let counted = loaded.count(selection)?;
     match form {
         None => folded(counted, arguments, &output),
-        Some(form) => other(counted, (arguments, form), files, &output),
+        Some(form) => other(counted, (arguments, form), (files, programs), &output),
     }
 }
 
@@ -64,15 +68,19 @@ fn folded(
 fn other(
     mut counted: CountedProfile,
     (arguments, form): (&ExportArgs, Form),
-    files: SymbolFiles,
+    (files, programs): (SymbolFiles, Vec<EmbeddedProgram>),
     output: &Destination,
 ) -> Result<Exit> {
     if counted.tally.samples() == 0 {
         bail!("{} to export", counted.lacks_samples());
     }
+    if form == Form::Perf && counted.profile.host.imported.is_some() {
+        bail!("{NAMES_ALONE}, which perf takes names by: take another --format");
+    }
     if counted.profile.keeps_chains() && has_times(form) {
         say!(
-            "pmiscope: note: the run kept chains and not when they were: the times in the export are made up"
+            "pmiscope: note: {}: the times in the export are made up",
+            no_times(&counted.profile)
         );
     }
     if !tells_events_apart(form) {
@@ -89,7 +97,12 @@ fn other(
     }
     let symbols = (&counted.tally, &mut counted.symbols);
     let export = Export::new(&counted.profile, symbols, &lines)?;
-    let export = export.with_anchor(kernel.as_ref().and_then(PerfKernel::anchor));
+    let anchor = kernel.as_ref().and_then(PerfKernel::anchor);
+    let programs = match form {
+        Form::Perf => mapped_programs(programs, &export, output)?,
+        _ => Vec::new(),
+    };
+    let export = export.with_files(anchor, programs);
     // On the standard output the two would be mixed.
     let is_file = matches!(output, Destination::File(_));
     let working = is_file.then(|| Working::new("exporting"));
@@ -143,7 +156,9 @@ impl PerfKernel {
         let elsewhere = path.filter(|path| *path != arguments.profile.profile);
         let path = match (elsewhere, output) {
             (Some(path), _) => path,
-            (None, Destination::File(target)) => write_beside(target.path(), &bytes)?,
+            (None, Destination::File(target)) => {
+                write_beside(beside(target.path(), ".vmlinux"), &bytes, "kernel")?
+            }
             (None, Destination::Stdout | Destination::Stream(_)) => PathBuf::from("KERNEL"),
         };
         Ok(Some(Self { path, bytes }))
@@ -154,22 +169,74 @@ impl PerfKernel {
     }
 }
 
-/// Writes the kernel beside an export, unless it is there already.
-fn write_beside(export: &Path, kernel: &[u8]) -> Result<PathBuf> {
-    let mut path = export.as_os_str().to_owned();
-    path.push(".vmlinux");
-    let path = PathBuf::from(path);
-    if input::read(&path).is_ok_and(|there| there == kernel) {
+/// The programs that ran, whose files are written beside the export: perf looks for names and code where
+/// a process has mapped them from.
+fn mapped_programs(
+    programs: Vec<EmbeddedProgram>,
+    export: &Export<'_>,
+    output: &Destination,
+) -> Result<Vec<MappedProgram>> {
+    let seen = export.programs_seen();
+    let here: BTreeSet<_> = programs.iter().map(|program| program.number).collect();
+    let missing = seen
+        .difference(&here)
+        .map(|&number| export.symbols.program_name(number));
+    let missing: Vec<_> = missing.collect();
+    if !missing.is_empty() {
+        say!(
+            "pmiscope: note: perf will have no names of the code of {}: the profile has no file of it (--program)",
+            missing.join(", ")
+        );
+    }
+    let mut mapped: Vec<MappedProgram> = Vec::new();
+    for EmbeddedProgram { number, name, elf } in programs {
+        if !seen.contains(&number) {
+            continue;
+        }
+        // The name is the profile's, which may be anybody's.
+        let name = name.replace(|c: char| c == '/' || c.is_control(), "_");
+        let path = match output {
+            Destination::File(target) => {
+                let ending = |name: &str| beside(target.path(), &format!(".{name}"));
+                let is_taken = |path: &Path| mapped.iter().any(|it| Path::new(&it.path) == path);
+                let path = std::path::absolute(ending(&name))?;
+                let path = match is_taken(&path) {
+                    true => std::path::absolute(ending(&format!("{name}.{number}")))?,
+                    false => path,
+                };
+                write_beside(path, &elf, "program")?
+            }
+            Destination::Stdout | Destination::Stream(_) => PathBuf::from(name),
+        };
+        mapped.push(MappedProgram {
+            number,
+            path: path.display().to_string(),
+            elf,
+        });
+    }
+    Ok(mapped)
+}
+
+/// A file's path with this behind it.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(ending);
+    PathBuf::from(path)
+}
+
+/// Writes what perf needs beside an export, unless it is there already.
+fn write_beside(path: PathBuf, bytes: &[u8], what: &str) -> Result<PathBuf> {
+    if input::read(&path).is_ok_and(|there| there == bytes) {
         return Ok(path);
     }
     let target = Target::new(&path)?;
     if target.exists() {
         bail!(
-            "{} is not the profile's kernel, which perf needs there: remove it, or name another file with -o",
+            "{} is not the profile's {what}, which perf needs there: remove it, or name another file with -o",
             path.display()
         );
     }
-    let written = target.write(kernel);
+    let written = target.write(bytes);
     written.with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
 }

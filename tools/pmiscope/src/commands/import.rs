@@ -5,6 +5,7 @@ mod memory;
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -19,6 +20,7 @@ use super::run::plan::Recording;
 use crate::cli::ImportArgs;
 use crate::exit::Exit;
 use crate::import::{Arrived, Blocks, Image, ImageError, Line, Missing, wait_for};
+use crate::input;
 use crate::output::say;
 use crate::profile::{Host, Outcome};
 use crate::qemu::{End, Look, Observer as _};
@@ -54,8 +56,13 @@ pub(super) fn import(arguments: &ImportArgs) -> Result<Exit> {
     }
 }
 
+/// The file or the port.
+fn line_of(arguments: &ImportArgs) -> &Path {
+    input::named(arguments.line())
+}
+
 fn import_line(arguments: &ImportArgs) -> Result<Exit> {
-    let read = ("what has come by the line", arguments.line().to_owned());
+    let read = ("what has come by the line", line_of(arguments).to_owned());
     let mut recording = Recording::of_other_guest(
         arguments.kernel.as_deref(),
         arguments.output.as_deref(),
@@ -64,12 +71,13 @@ fn import_line(arguments: &ImportArgs) -> Result<Exit> {
     )?;
     recording.embeds_names = arguments.embed_symbols;
     let interrupt = Interrupt::catch().context("cannot catch signals")?;
-    let arrived = match Line::open(arguments.line(), arguments.speed) {
+    let arrived = match Line::open(line_of(arguments), arguments.speed) {
         Ok(Some(line)) => receive(line, arguments, &interrupt),
         Ok(None) => read_file(arguments, &interrupt),
         Err(problem) => Err(problem),
     };
-    let arrived = arrived.with_context(|| format!("cannot read {}", arguments.line().display()))?;
+    let arrived =
+        arrived.with_context(|| format!("cannot read {}", line_of(arguments).display()))?;
     profile(&arrived, arguments, &recording, interrupt)
 }
 
@@ -80,7 +88,7 @@ fn nothing(arguments: &ImportArgs) -> Arrived {
 
 /// Reads a file to its end, or a pipe until the user wants an end.
 fn read_file(arguments: &ImportArgs, interrupt: &Interrupt) -> io::Result<Arrived> {
-    let mut file = File::open(arguments.line())?;
+    let mut file = File::open(line_of(arguments))?;
     let mut arrived = nothing(arguments);
     let progress = Reading::new(file.metadata()?.len());
     let mut bytes = vec![0; CHUNK];
@@ -149,7 +157,7 @@ impl Heard {
 
 /// Receives by a port until all is here, nothing more comes, or the user wants an end.
 fn receive(mut line: Line, arguments: &ImportArgs, interrupt: &Interrupt) -> io::Result<Arrived> {
-    let name = arguments.line().display();
+    let name = line_of(arguments).display();
     let silence = arguments.timeout.map_or(SILENCE, Duration::from_secs);
     say!("pmiscope: listening at {name}, {} baud", arguments.speed);
     let mut arrived = nothing(arguments);
@@ -233,7 +241,7 @@ fn taken<'a>(arrived: &'a Arrived, arguments: &ImportArgs) -> Result<&'a Blocks>
     if let Some(blocks) = arrived.kept() {
         return Ok(blocks);
     }
-    let name = arguments.line().display();
+    let name = line_of(arguments).display();
     let runs = arrived.runs();
     if runs > 0 {
         bail!(
@@ -257,7 +265,7 @@ fn profile(
     interrupt: Interrupt,
 ) -> Result<Exit> {
     let blocks = taken(arrived, arguments)?;
-    let name = arguments.line().display();
+    let name = line_of(arguments).display();
     let image = match Image::new(blocks) {
         Ok(image) => image,
         Err(ImageError::NoHeader) => bail!(

@@ -72,9 +72,9 @@ fn has_user_code(profile: &Profile) -> bool {
 
 /// Gives symbols the programs' functions, and which process runs which program, as the end of the run
 /// has it. One that cannot be read has none, and that is said.
-pub(super) fn add(symbols: &mut Symbols, programs: Vec<EmbeddedProgram>, end: Option<&RunEnd>) {
+pub(super) fn add(symbols: &mut Symbols, programs: &[EmbeddedProgram], end: Option<&RunEnd>) {
     for EmbeddedProgram { number, name, elf } in programs {
-        if let Err(problem) = symbols.add_program(number, &name, &elf) {
+        if let Err(problem) = symbols.add_program(*number, name, elf) {
             say!("pmiscope: warning: module {name}: {problem}: its code stays without names");
         }
     }

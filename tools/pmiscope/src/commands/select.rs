@@ -34,7 +34,7 @@ impl LoadedProfile {
         selection.tasks = tasks(&self.profile.description, &arguments.whose)?;
         if let Some(window) = &arguments.state.time {
             if self.profile.keeps_chains() {
-                bail!("--time: the run kept chains and not when they were (--keep chains)");
+                bail!("--time: {}", no_times(&self.profile));
             }
             let last = self.last_time()?;
             let clock = self.profile.description.clock;
@@ -104,6 +104,14 @@ impl LoadedProfile {
             exclude: frames.exclude.clone(),
             focus: frames.focus.clone(),
         })
+    }
+}
+
+/// Why nothing says when samples were.
+pub(super) fn no_times(profile: &Profile) -> &'static str {
+    match profile.host.imported {
+        Some(_) => "folded stacks were imported, which say how often there was each and not when",
+        None => "the run kept chains and not when they were (--keep chains)",
     }
 }
 

@@ -14,9 +14,10 @@ use super::views;
 use crate::cli::{FlamegraphArgs, ProfileArgs, ReportArgs, ReportFormat, View};
 use crate::exit::{Exit, Usage};
 use crate::flame::{self, Root, Stacks};
+use crate::input;
 use crate::output::{Destination, Target, Working, Written, parts_of, say};
-use crate::profile::Profile;
 use crate::profile::read::OpenError;
+use crate::profile::{EmbeddedProgram, Profile};
 use crate::report::counts::{self, Counts};
 use crate::report::warnings::{Warning, not_taken, warnings};
 use crate::report::{self, Only, Options, Report, Selection, SortBy, Tally, event};
@@ -29,6 +30,8 @@ const TOP: usize = 30;
 pub(super) struct LoadedProfile {
     pub profile: Profile,
     pub symbols: Symbols,
+    /// The files of the user's programs.
+    pub programs: Vec<EmbeddedProgram>,
     pub has_names_alone: bool,
 }
 
@@ -48,17 +51,19 @@ impl LoadedProfile {
     /// The same without a word.
     pub(super) fn quietly(arguments: &ProfileArgs) -> Result<(Self, SymbolFiles)> {
         let mut profile = open(&arguments.profile)?;
+        refuse_files(&profile, arguments)?;
         let programs = programs::of_profile(&mut profile, arguments)?;
         let files = files_of(&mut profile, arguments)?;
         let is_given = arguments.elf.is_some() || !arguments.debug_file.is_empty();
         let symbols = symbols_of(&mut profile, &files, is_given);
         let path = &arguments.profile;
         let mut symbols = symbols.with_context(|| path.display().to_string())?;
-        programs::add(&mut symbols, programs, profile.end.as_ref());
+        programs::add(&mut symbols, &programs, profile.end.as_ref());
         let loaded = Self {
             has_names_alone: files.is_empty(),
             profile,
             symbols,
+            programs,
         };
         Ok((loaded, files))
     }
@@ -84,6 +89,7 @@ impl LoadedProfile {
             profile,
             mut symbols,
             has_names_alone,
+            ..
         } = self;
         let working = Working::new("counting samples");
         let tally = Tally::new(&profile, symbols.callers(), selection)?;
@@ -293,8 +299,27 @@ pub(super) fn flamegraph(arguments: &FlamegraphArgs) -> Result<Exit> {
     Ok(counted.leave())
 }
 
+/// What is said of a profile that another profiler has recorded where code is asked for.
+pub(super) const NAMES_ALONE: &str =
+    "the profile was imported: it has the names of functions, and no code or addresses";
+
+/// Refuses files with names for a profile whose addresses are none: names would be wrong.
+pub(super) fn refuse_files(profile: &Profile, arguments: &ProfileArgs) -> Result<()> {
+    let given = [
+        ("--elf", arguments.elf.is_some()),
+        ("--debug-file", !arguments.debug_file.is_empty()),
+        ("--program", !arguments.program.is_empty()),
+    ];
+    let given = given.into_iter().find(|(_, is_given)| *is_given);
+    if let (Some((option, _)), Some(_)) = (given, &profile.host.imported) {
+        bail!("{option}: {NAMES_ALONE}: files with names are given to pmiscope import");
+    }
+    Ok(())
+}
+
 /// The profile in a file.
 pub(super) fn open(path: &Path) -> Result<Profile> {
+    let path = input::named(path);
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) => {
@@ -374,11 +399,12 @@ pub(super) fn open_written(written: &Written) -> Result<LoadedProfile> {
     let programs = programs::in_profile(&mut profile);
     let files = files_in(&mut profile, path);
     let mut symbols = symbols_of(&mut profile, &files, false)?;
-    programs::add(&mut symbols, programs, profile.end.as_ref());
+    programs::add(&mut symbols, &programs, profile.end.as_ref());
     Ok(LoadedProfile {
         has_names_alone: files.is_empty(),
         profile,
         symbols,
+        programs,
     })
 }
 

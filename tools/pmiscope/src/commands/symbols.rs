@@ -215,6 +215,7 @@ mod tests {
     fn names_of_another_kernel_are_not_taken() {
         let bytes = folded::read("main;work 3\n")
             .unwrap()
+            .0
             .write(Vec::new())
             .unwrap();
         let profile = || Profile::read(bytes.clone()).unwrap();

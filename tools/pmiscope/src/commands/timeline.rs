@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _};
 use anyhow::{Context as _, Result, bail};
 use rustix::termios::tcgetwinsize;
 
+use super::select::no_times;
 use super::show::LoadedProfile;
 use crate::cli::{ReportFormat, TimelineArgs};
 use crate::exit::Exit;
@@ -18,7 +19,7 @@ pub(super) fn timeline(arguments: &TimelineArgs) -> Result<Exit> {
         bail!("the profile has counts of events and no samples: pmiscope report shows them");
     }
     if loaded.profile.keeps_chains() {
-        bail!("the run kept chains and not when they were (--keep chains): there is no timeline");
+        bail!("{}: there is no timeline", no_times(&loaded.profile));
     }
     let selection = loaded.select(&arguments.select)?;
     let columns = arguments.width.unwrap_or_else(|| match arguments.format {

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::print;
 use super::programs;
-use super::show::{exit, open, warn_incomplete};
+use super::show::{NAMES_ALONE, exit, open, warn_incomplete};
 use super::symbols::files_of;
 use crate::cli::{ReportFormat, VerifyArgs};
 use crate::exit::Exit;
@@ -41,6 +41,9 @@ pub(super) fn run(arguments: &VerifyArgs) -> Result<Exit> {
     let path = &arguments.profile.profile;
     let name = || path.display().to_string();
     let mut profile = open(path)?;
+    if profile.host.imported.is_some() {
+        bail!("{}: {NAMES_ALONE}: there is nothing to verify", name());
+    }
     if arguments.programs {
         return check_programs(&mut profile, arguments);
     }
@@ -50,7 +53,7 @@ pub(super) fn run(arguments: &VerifyArgs) -> Result<Exit> {
     let programs = programs::of_profile(&mut profile, &arguments.profile)?;
     let files = files_of(&mut profile, &arguments.profile)?;
     let mut symbols = Symbols::of_files(&files, Some(profile.description.text));
-    programs::add(&mut symbols, programs, profile.end.as_ref());
+    programs::add(&mut symbols, &programs, profile.end.as_ref());
     let working = Working::new("comparing chains");
     let found = verify(&profile, &symbols, arguments.examples).with_context(name)?;
     drop(working);

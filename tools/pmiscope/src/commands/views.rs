@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
 use super::print;
-use super::show::{CountedProfile, LoadedProfile};
+use super::show::{CountedProfile, LoadedProfile, NAMES_ALONE};
 use crate::cli::{ReportArgs, ReportFormat, View};
 use crate::exit::Exit;
 use crate::output::{json, say};
@@ -30,6 +30,9 @@ pub(super) fn show(view: View, arguments: &ReportArgs) -> Result<Exit> {
         bail!(
             "the profile has counts of events and no samples: pmiscope report without a view shows them"
         );
+    }
+    if loaded.profile.host.imported.is_some() && arguments.view.by.contains(&By::Address) {
+        bail!("--by address: {NAMES_ALONE}");
     }
     let selection = loaded.select(&arguments.select)?;
     let mut counted = loaded.count(selection)?;

@@ -33,8 +33,8 @@ pub(super) fn write(export: &Export<'_>, out: &mut dyn Write) -> Result<()> {
     for (function, Shares { own, total }) in rows {
         let (file, line) = export.tree.declared(function);
         table.write_record([
-            &*one_line(&function.name),
-            &one_line(file.unwrap_or_default()),
+            &*cell(&function.name),
+            &cell(file.unwrap_or_default()),
             &line.map(|line| line.to_string()).unwrap_or_default(),
             &own.to_string(),
             &total.to_string(),
@@ -46,10 +46,41 @@ pub(super) fn write(export: &Export<'_>, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
+/// A text that no spreadsheet takes for a formula: what could begin one has an apostrophe before it.
+fn cell(text: &str) -> String {
+    let line = one_line(text);
+    match line.starts_with(['=', '+', '-', '@', '\'']) {
+        true => format!("'{line}"),
+        false => line.into_owned(),
+    }
+}
+
 #[allow(clippy::cast_precision_loss)] // it is rounded anyway
 fn percent(samples: u64, all: u64) -> String {
     match all {
         0 => "0".into(),
         all => format!("{:.4}", samples as f64 * 100.0 / all as f64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cell;
+
+    #[test]
+    fn no_cell_is_a_formula() {
+        for (name, expected) in [
+            ("=HYPERLINK(\"http://…\")", "'=HYPERLINK(\"http://…\")"),
+            ("+1", "'+1"),
+            ("-[View draw]", "'-[View draw]"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            // One that has an apostrophe itself stays another one.
+            ("'=1", "''=1"),
+            ("main", "main"),
+            ("operator=", "operator="),
+            ("", ""),
+        ] {
+            assert_eq!(cell(name), expected);
+        }
     }
 }

@@ -16,17 +16,19 @@ pub(crate) mod samples;
 mod speedscope;
 pub(crate) mod tree;
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use anyhow::Result;
 
 use crate::profile::Profile;
 use crate::report::Tally;
+use crate::report::processes::of_stack;
 use crate::symbols::{Lines, Symbols};
 use samples::Events;
 use tree::Tree;
 
-pub(crate) use perf::Anchor;
+pub(crate) use perf::{Anchor, MappedProgram, VERSION as PERF_VERSION};
 
 /// The forms that an [`Export`] can be written in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +51,8 @@ pub(crate) struct Export<'a> {
     pub events: Events,
     /// By what perf finds the kernel's code.
     anchor: Option<Anchor>,
+    /// And the code of programs.
+    programs: Vec<MappedProgram>,
 }
 
 impl<'a> Export<'a> {
@@ -70,12 +74,24 @@ impl<'a> Export<'a> {
             tree: Tree::new(tally, symbols, lines),
             events: Events::new(profile, &tally.selection)?,
             anchor: None,
+            programs: Vec::new(),
         })
     }
 
-    /// The same for perf, which is given this ELF file.
-    pub(crate) fn with_anchor(self, anchor: Option<Anchor>) -> Self {
-        Self { anchor, ..self }
+    /// The same for perf, which is given this ELF file, and those of programs.
+    pub(crate) fn with_files(self, anchor: Option<Anchor>, programs: Vec<MappedProgram>) -> Self {
+        Self {
+            anchor,
+            programs,
+            ..self
+        }
+    }
+
+    /// The programs that ran, or that the kernel served.
+    pub(crate) fn programs_seen(&self) -> BTreeSet<u16> {
+        let stacks = self.tally.numbered_stacks();
+        let processes = stacks.filter_map(|(_, stack)| of_stack(&stack));
+        processes.map(|it| self.symbols.program_of(it)).collect()
     }
 
     /// Writes it.

@@ -2,9 +2,11 @@
 //! Linux, and `enum perf_event_type` of its include/uapi/linux/perf_event.h.
 //!
 //! Addresses of the kernel are those of its ELF file, which perf takes names, lines and code from; those of
-//! the user's programs stand behind the mark of their context, as perf has them, and perf knows no names
-//! of theirs. A caller's is within its call, where perf would look up what is behind it. The period
-//! of a sample is that which was asked for, so that shares are shares of samples.
+//! the user's programs stand behind the mark of their context, as perf has them, in files that their
+//! processes have mapped. A caller's is within its call, where perf would look up what is behind it. The
+//! period of a sample is that which was asked for, so that shares are shares of samples.
+
+mod processes;
 
 use std::io::Write;
 
@@ -15,6 +17,11 @@ use profiler::address::{CodeAddress, UserAddress};
 use super::Export;
 use super::samples::InTime;
 use super::tree::Kind;
+pub(crate) use processes::MappedProgram;
+use processes::{Mapping, Processes, Thread};
+
+/// The version of perf that a file says it is of is ours, and its callers are calls.
+pub(crate) const VERSION: &str = "pmiscope ";
 
 const MAGIC: &[u8; 8] = b"PERFILE2";
 const FILE_HEADER: u64 = 104;
@@ -43,6 +50,7 @@ const SAMPLES_IN_ROUND: u64 = 1 << 16;
 
 // What a file has behind its records, by the bits that say so.
 const BUILD_ID: u32 = 2;
+const PERF_VERSION: u32 = 5;
 const ARCH: u32 = 6;
 const EVENT_DESC: u32 = 12;
 
@@ -136,7 +144,7 @@ pub(super) fn write(export: &Export<'_>, out: &mut dyn Write) -> Result<()> {
     let writer = PerfData {
         export,
         seen: export.events.seen(),
-        is_user: user_stacks(export),
+        processes: Processes::new(export)?,
     };
     let first = writer.first_records()?;
     let data = first.len() as u64 + writer.sample_bytes()?;
@@ -157,18 +165,9 @@ pub(super) fn write(export: &Export<'_>, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-/// Which stacks, by their numbers in the profile, are of code in user mode.
-fn user_stacks(export: &Export<'_>) -> Vec<bool> {
-    let mut all = vec![false; export.profile.stacks().len()];
-    for (number, stack) in export.tally.numbered_stacks() {
-        all[number as usize] = stack.is_user();
-    }
-    all
-}
-
 struct PerfData<'a> {
     export: &'a Export<'a>,
-    is_user: Vec<bool>,
+    processes: Processes,
     /// The events that have samples.
     seen: Vec<usize>,
 }
@@ -196,7 +195,7 @@ impl PerfData<'_> {
         head.u64(self.data_start()).u64(data);
         // Types of events, which nobody reads any more.
         head.u64(0).u64(0);
-        let features = 1 << BUILD_ID | 1 << ARCH | 1 << EVENT_DESC;
+        let features = 1 << BUILD_ID | 1 << PERF_VERSION | 1 << ARCH | 1 << EVENT_DESC;
         head.u64(features).u64(0).u64(0).u64(0);
         for (index, &place) in (0_u64..).zip(&self.seen) {
             head.0.extend(self.attribute(place).0);
@@ -215,7 +214,7 @@ impl PerfData<'_> {
         let mut attribute = Bytes::default();
         attribute.u32(SOFTWARE).u32(ATTRIBUTE).u64(CPU_CLOCK);
         attribute.u64(self.export.events.all[place].period);
-        let flags = match self.is_user.contains(&true) {
+        let flags = match self.processes.are_any() {
             true => ATTRIBUTE_FLAGS,
             false => ATTRIBUTE_FLAGS | EXCLUDE_USER,
         };
@@ -225,9 +224,9 @@ impl PerfData<'_> {
     }
 
     /// What records that are no samples have at their ends.
-    fn trailer(&self, body: &mut Bytes, pid: u32) {
+    fn trailer(&self, body: &mut Bytes, Thread { pid, tid }: Thread) {
         let id = self.seen.first().map_or(1, |&place| self.id(place));
-        body.u32(pid).u32(pid).u64(0).u32(0).u32(0).u64(id);
+        body.u32(pid).u32(tid).u64(0).u32(0).u32(0).u64(id);
     }
 
     /// Where the kernel is, and the names of tasks.
@@ -241,13 +240,48 @@ impl PerfData<'_> {
         let mut mapping = Bytes::default();
         mapping.u32(u32::MAX).u32(0).u64(start).u64(length);
         mapping.u64(address).text(&format!("{KERNEL}{name}"));
-        self.trailer(&mut mapping, u32::MAX);
+        self.trailer(&mut mapping, of_task(u32::MAX));
         all.extend(record(RECORD_MMAP, MISC_KERNEL, &mapping)?);
         for (task, name) in self.export.tasks() {
-            let mut command = Bytes::default();
-            command.u32(pid(task)).u32(pid(task)).text(&name);
-            self.trailer(&mut command, pid(task));
-            all.extend(record(RECORD_COMM, 0, &command)?);
+            all.extend(self.command(of_task(pid(task)), &name)?);
+        }
+        for (process, thread) in self.processes.threads(self.export) {
+            let name = self.export.symbols.program_name(process);
+            all.extend(self.command(thread, &name)?);
+            if thread.tid == thread.pid {
+                all.extend(self.mapped(process, thread)?);
+            }
+        }
+        Ok(all)
+    }
+
+    /// What a thread is called.
+    fn command(&self, thread: Thread, name: &str) -> Result<Vec<u8>> {
+        let mut command = Bytes::default();
+        command.u32(thread.pid).u32(thread.tid).text(name);
+        self.trailer(&mut command, thread);
+        record(RECORD_COMM, 0, &command)
+    }
+
+    /// Where a process has its program.
+    fn mapped(&self, process: u16, thread: Thread) -> Result<Vec<u8>> {
+        let number = self.export.symbols.program_of(process);
+        let mut programs = self.export.programs.iter();
+        let Some(program) = programs.find(|program| program.number == number) else {
+            return Ok(Vec::new());
+        };
+        let mut all = Vec::new();
+        for Mapping {
+            start,
+            length,
+            offset,
+        } in program.mappings()
+        {
+            let mut mapping = Bytes::default();
+            mapping.u32(thread.pid).u32(thread.tid).u64(start);
+            mapping.u64(length).u64(offset).text(&program.path);
+            self.trailer(&mut mapping, thread);
+            all.extend(record(RECORD_MMAP, MISC_USER, &mapping)?);
         }
         Ok(all)
     }
@@ -295,7 +329,7 @@ impl PerfData<'_> {
         let mut count = 0;
         let mut body = Bytes::default();
         self.export.for_each_in_time(|seen| {
-            let (misc, context) = match self.is_user[seen.sample.stack as usize] {
+            let (misc, context) = match self.processes.is_user(seen.sample.stack) {
                 true => (MISC_USER, CONTEXT_USER),
                 false => (MISC_KERNEL, CONTEXT_KERNEL),
             };
@@ -312,11 +346,15 @@ impl PerfData<'_> {
     fn sample(&self, seen: &InTime, context: u64, body: &mut Bytes) {
         let InTime { sample, time, .. } = seen;
         let period = self.export.events.all[sample.event].period;
-        let who = pid(sample.task);
+        let process = self.processes.of_stack(sample.stack);
+        let Thread { pid, tid } = process.map_or_else(
+            || of_task(pid(sample.task)),
+            |process| self.processes.thread(self.export, (process, sample.task)),
+        );
         body.0.clear();
         body.u64(self.id(sample.event));
         body.u64(self.chain(sample.stack).next().unwrap_or_default());
-        body.u32(who).u32(who).u64(*time).u32(sample.core).u32(0);
+        body.u32(pid).u32(tid).u64(*time).u32(sample.core).u32(0);
         body.u64(period.saturating_mul(sample.samples));
         let count = body.0.len();
         body.u64(0).u64(context);
@@ -330,7 +368,12 @@ impl PerfData<'_> {
 
     /// Where the parts behind the records are, and these.
     fn features(&self, start: u64) -> Bytes {
-        let parts = [self.build_id(), architecture(), self.event_names()];
+        let parts = [
+            self.build_ids(),
+            counted_text(&format!("{VERSION}{}", env!("CARGO_PKG_VERSION"))),
+            counted_text("x86_64"),
+            self.event_names(),
+        ];
         let mut all = Bytes::default();
         let mut at = start + parts.len() as u64 * 16;
         for part in &parts {
@@ -343,21 +386,15 @@ impl PerfData<'_> {
         all
     }
 
-    /// Which file the kernel's code is in: without it perf takes that of the machine it runs on.
-    fn build_id(&self) -> Bytes {
-        const HAS_SIZE: u16 = 1 << 15;
-        // Of a SHA-1, for which there is room.
-        const ID_BYTES: u8 = 20;
+    /// Which files code is in: without the kernel's perf takes that of the machine it runs on.
+    fn build_ids(&self) -> Bytes {
         let id = self.export.profile.description.build_id;
-        let mut name = Bytes::default();
-        name.text(KERNEL);
-        let mut part = Bytes::default();
-        let size = u16::try_from(8 + 4 + 24 + name.0.len()).unwrap_or(u16::MAX);
-        part.u32(0).u16(MISC_KERNEL | HAS_SIZE).u16(size);
-        part.u32(u32::MAX);
-        part.0.extend(id);
-        part.0.extend([ID_BYTES, 0, 0, 0]);
-        part.0.extend(name.0);
+        let mut part = build_id(MISC_KERNEL, &id, KERNEL);
+        for program in &self.export.programs {
+            if let Some(id) = program.build_id() {
+                part.0.extend(build_id(MISC_USER, &id, &program.path).0);
+            }
+        }
         part
     }
 
@@ -375,8 +412,33 @@ impl PerfData<'_> {
     }
 }
 
-fn architecture() -> Bytes {
+/// The build-id of a file.
+fn build_id(misc: u16, id: &[u8], path: &str) -> Bytes {
+    const HAS_SIZE: u16 = 1 << 15;
+    // Of a SHA-1, for which there is room.
+    const ID_BYTES: usize = 20;
+    let id = &id[..id.len().min(ID_BYTES)];
+    let mut name = Bytes::default();
+    name.text(path);
     let mut part = Bytes::default();
-    part.counted_text("x86_64");
+    let size = u16::try_from(8 + 4 + 24 + name.0.len()).unwrap_or(u16::MAX);
+    part.u32(0).u16(misc | HAS_SIZE).u16(size);
+    part.u32(u32::MAX);
+    part.0.extend(id);
+    part.0.resize(part.0.len() + ID_BYTES - id.len(), 0);
+    part.0
+        .extend([u8::try_from(id.len()).unwrap_or(0), 0, 0, 0]);
+    part.0.extend(name.0);
+    part
+}
+
+/// A thread that is a process to perf.
+const fn of_task(pid: u32) -> Thread {
+    Thread { pid, tid: pid }
+}
+
+fn counted_text(text: &str) -> Bytes {
+    let mut part = Bytes::default();
+    part.counted_text(text);
     part
 }

@@ -3,12 +3,13 @@
 
 use std::io::Write;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use prost::Message;
 
 use super::Export;
 use super::samples::InTime;
 use super::tree::Kind;
+use crate::units::grouped;
 
 #[derive(Clone, PartialEq, Message)]
 struct Trace {
@@ -168,6 +169,9 @@ const MODE_KERNEL: u32 = 1;
 const COUNTER_CPU_CLOCK: u32 = 1;
 /// The only process.
 const PID: i32 = 1;
+/// The most samples of stacks that were counted: each is a packet of about 35 bytes, however few
+/// bytes the profile has.
+const MOST_COUNTED: u64 = 10_000_000;
 /// The parts of a packet.
 const AT_ONCE: usize = 4096;
 
@@ -184,6 +188,14 @@ fn put(packet: TracePacket, out: &mut dyn Write) -> Result<()> {
 
 /// Writes it.
 pub(super) fn write(export: &Export<'_>, out: &mut dyn Write) -> Result<()> {
+    let all = export.tally.samples();
+    if export.profile.keeps_chains() && all > MOST_COUNTED {
+        bail!(
+            "stacks were counted, {} samples, and this form has a packet for each, at most {}: choose fewer, or take a form that has weights (firefox, pprof, speedscope, folded)",
+            grouped(all),
+            grouped(MOST_COUNTED)
+        );
+    }
     put(tasks(export), out)?;
     for place in export.events.seen() {
         put(defaults(export, place), out)?;

@@ -2,19 +2,24 @@
 
 use anyhow::{Context as _, Result, bail};
 use hashbrown::HashMap;
+use profiler::format::ChainEnd;
 
 use super::Foreign;
 use super::table::Owner;
-use super::writer::{Described, ForeignSample};
+use super::writer::{Described, ForeignSample, ForeignStack};
 use crate::output::folded::unescape;
 use crate::profile::names::NamedFunction;
+use crate::units::counted;
 
-/// Reads folded stacks.
+/// The most samples that a profile can have, whose reports add them up.
+const MOST_SAMPLES: u64 = (1 << 62) - 1;
+
+/// Reads folded stacks, and says what was left out.
 ///
 /// # Errors
 ///
 /// A line that is none, with its number; there is none at all.
-pub(crate) fn read(text: &str) -> Result<Foreign> {
+pub(crate) fn read(text: &str) -> Result<(Foreign, Option<String>)> {
     let mut foreign = Foreign {
         from: "folded stacks".into(),
         described: Described {
@@ -25,16 +30,21 @@ pub(crate) fn read(text: &str) -> Result<Foreign> {
         ..Foreign::default()
     };
     let mut known: HashMap<&str, u32> = HashMap::new();
-    let mut total = 0_u64;
+    let (mut total, mut comments) = (0_u64, 0);
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim_end();
-        if line.is_empty() || line.starts_with('#') {
+        if line.is_empty() {
+            continue;
+        }
+        if is_comment(line) {
+            comments += 1;
             continue;
         }
         let (stack, count) = split(line).with_context(|| format!("line {number}"))?;
-        let sum = total.checked_add(count);
-        total =
-            sum.with_context(|| format!("line {number}: more samples than a number has room for"))?;
+        let sum = total.checked_add(count).filter(|&it| it <= MOST_SAMPLES);
+        total = sum.with_context(|| {
+            format!("line {number}: more samples than a profile has room for (2⁶²)")
+        })?;
         if count == 0 {
             continue;
         }
@@ -45,9 +55,10 @@ pub(crate) fn read(text: &str) -> Result<Foreign> {
                 .split(';')
                 .rev()
                 .map(|frame| foreign.table.code([named(frame)]));
-            foreign
-                .stacks
-                .push(frames.map(|code| (Owner::Kernel, code)).collect());
+            foreign.stacks.push(ForeignStack {
+                places: frames.map(|code| (Owner::Kernel, code)).collect(),
+                end: ChainEnd::Complete,
+            });
             foreign.samples.push(ForeignSample {
                 stack: place,
                 ..ForeignSample::default()
@@ -58,7 +69,19 @@ pub(crate) fn read(text: &str) -> Result<Foreign> {
     if foreign.samples.is_empty() {
         bail!("it has no stack: a line is `outermost;…;innermost COUNT`");
     }
-    Ok(foreign)
+    let left_out = (comments > 0).then(|| {
+        format!(
+            "{} that # begins: taken as no stack",
+            counted(comments, "line")
+        )
+    });
+    Ok((foreign, left_out))
+}
+
+/// `# …`: a name may begin with the sign, as those of Ruby's objects do, but not with a blank.
+fn is_comment(line: &str) -> bool {
+    let rest = line.strip_prefix('#');
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '#']))
 }
 
 fn named(frame: &str) -> NamedFunction {
@@ -83,6 +106,15 @@ fn split(line: &str) -> Result<(&str, u64)> {
     let stack = stack.trim();
     if stack.is_empty() {
         bail!("no stack before the count");
+    }
+    let innermost = stack.rsplit(';').next().unwrap_or(stack);
+    if let Some((_, first)) = innermost.rsplit_once([' ', '\t'])
+        && first.parse::<f64>().is_ok()
+    {
+        bail!(
+            "two counts, `{} {number}`, as of two profiles (difffolded.pl): import the stacks of one; a blank of a name before a number at its end is written \\u{{20}}",
+            crate::output::one_line(first)
+        );
     }
     Ok((stack, number))
 }

@@ -3,10 +3,11 @@
 use std::io::{self, Write};
 
 use profiler::address::StackAddress;
-use profiler::format::{ChainEnd, Clock, Description, Sample, Source, State};
+use profiler::format::sample::{Chain, UNKNOWN_VECTOR};
+use profiler::format::{ChainEnd, ChainEntry, Clock, Description, Sample, Source, State};
 
 use super::table::{Code, CodeTable, Owner};
-use crate::profile::{Asked, CoreEnd, Embedded, Host, Mode, Outcome, RunEnd, Writer};
+use crate::profile::{Asked, CoreEnd, Embedded, Host, Mode, Outcome, ProcessEnd, RunEnd, Writer};
 use crate::qemu::Emulator;
 use crate::symbols::BuildId;
 
@@ -22,9 +23,10 @@ pub(crate) struct Foreign {
     pub(super) table: CodeTable,
     /// In the order of their times.
     pub(super) samples: Vec<ForeignSample>,
-    /// Stacks, innermost first, each once.
-    pub(super) stacks: Vec<Vec<(Owner, Code)>>,
+    /// Each once.
+    pub(super) stacks: Vec<ForeignStack>,
     pub(super) programs: Vec<(u16, String)>,
+    pub(super) processes: Vec<ProcessEnd>,
     /// What the description says: tasks and events.
     pub(super) described: Described,
     /// Samples that the profiler has lost.
@@ -39,6 +41,14 @@ pub(super) struct Described {
     pub(super) cores: u32,
     /// How often there was each stack is all that is known.
     pub(super) are_counts: bool,
+}
+
+/// A stack.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct ForeignStack {
+    /// Its code, innermost first. Where a program's is behind the kernel's the kernel was entered.
+    pub(super) places: Vec<(Owner, Code)>,
+    pub(super) end: ChainEnd,
 }
 
 /// A sample, or several that are alike where only their number is known.
@@ -66,7 +76,10 @@ impl Foreign {
     /// Those of the output.
     pub(crate) fn write<W: Write>(&mut self, out: W) -> io::Result<W> {
         let stacks = std::mem::take(&mut self.stacks);
-        let words: Vec<_> = stacks.iter().map(|stack| self.words(stack)).collect();
+        let words: Vec<_> = stacks
+            .iter()
+            .map(|stack| (self.words(&stack.places), stack.end))
+            .collect();
         let description = self.description();
         let host = self.host();
         let mut writer = Writer::with(out, &description, &host, Embedded::nothing())?;
@@ -89,16 +102,34 @@ impl Foreign {
         writer.finish(&self.end(&stored))
     }
 
-    /// A stack as a record has it: the program counter, then return addresses.
+    /// A stack as a record has it: the program counter, then return addresses, and the border where
+    /// the kernel was entered.
     fn words(&mut self, stack: &[(Owner, Code)]) -> Vec<u64> {
-        let mut all = stack.iter();
-        let innermost = all
-            .next()
-            .map(|&(owner, code)| self.table.at(owner, code).0);
-        let callers: Vec<_> = all
-            .map(|&(owner, code)| self.table.behind(owner, code).0)
-            .collect();
-        innermost.into_iter().chain(callers).collect()
+        let mut words = Vec::with_capacity(stack.len());
+        let mut inner = None;
+        for &(owner, code) in stack {
+            match inner {
+                None => words.push(self.table.at(owner, code).0),
+                Some(Owner::Kernel) if owner != Owner::Kernel => {
+                    words.extend(self.border(owner, code).words());
+                }
+                Some(_) => words.push(self.table.behind(owner, code).0),
+            }
+            inner = Some(owner);
+        }
+        words
+    }
+
+    /// The border to a program: how it was left is not known.
+    fn border(&mut self, owner: Owner, code: Code) -> Chain {
+        let mut border = Chain::new();
+        let entry = ChainEntry::Border {
+            vector: Some(UNKNOWN_VECTOR),
+            pc: self.table.at(owner, code),
+            stack_top: [0; 2],
+        };
+        border.push(entry).expect("there is room for one");
+        border
     }
 
     fn build_id(&self) -> BuildId {
@@ -149,9 +180,15 @@ impl Foreign {
             let lost = if number == 0 { self.lost } else { 0 };
             CoreEnd {
                 apic_id: number as u64,
-                taken: stored + lost,
+                taken: stored.saturating_add(lost),
                 stored,
                 lost,
+                // Of no core: they are kept where there always is one.
+                processes: if number == 0 {
+                    self.processes.clone()
+                } else {
+                    Vec::new()
+                },
                 ..CoreEnd::default()
             }
         };
@@ -166,7 +203,7 @@ impl Foreign {
 /// The smallest table that a description can have, which says that stacks were counted.
 const LEAST_TABLE: u64 = 16 << 10;
 
-fn sample<'a>(seen: ForeignSample, stack: &'a [u64], sequence: u32) -> Sample<'a> {
+fn sample(seen: ForeignSample, (stack, end): &(Vec<u64>, ChainEnd), sequence: u32) -> Sample<'_> {
     let (&pc, chain) = stack.split_first().expect("a stack has a function");
     let pc = profiler::address::CodeAddress(pc);
     let is_user = profiler::address::UserAddress::of_program(pc).is_some();
@@ -183,7 +220,7 @@ fn sample<'a>(seen: ForeignSample, stack: &'a [u64], sequence: u32) -> Sample<'a
         stack_top: [0; 2],
         pc,
         exact: None,
-        end: ChainEnd::Complete,
+        end: *end,
         chain_words: chain,
     }
 }

@@ -235,14 +235,31 @@ fn run_of(export: &Export<'_>, report: &Report) -> Run {
         ("Samples", grouped(totals.samples)),
         ("Lost", grouped(totals.lost)),
         ("Cores", counted(machine.cores_online.into(), "core")),
-        ("Source", report.identity.source.to_owned()),
-        ("Period", grouped(totals.period.requested)),
-        ("Mode", report.identity.mode.to_string()),
-        ("QEMU", safe(&machine.qemu)),
+    ];
+    facts.extend(
+        report
+            .machine
+            .imported
+            .iter()
+            .map(|it| ("Imported", safe(it))),
+    );
+    facts.extend(report.identity.source.map(|it| ("Source", it.to_owned())));
+    if totals.period.requested > 0 {
+        facts.push(("Period", grouped(totals.period.requested)));
+    }
+    facts.extend(report.identity.mode.map(|it| ("Mode", it.to_string())));
+    facts.extend(machine.qemu.iter().map(|it| ("QEMU", safe(it))));
+    facts.extend([
         ("Command line", safe(&machine.command_line)),
         ("Boot loader", safe(&machine.bootloader)),
-        ("Build-id", report.identity.build_id.clone()),
-    ];
+    ]);
+    facts.extend(
+        report
+            .identity
+            .build_id
+            .iter()
+            .map(|it| ("Build-id", it.clone())),
+    );
     if let Some(hash) = &totals.sample_hash {
         facts.push(("Sample hash", hash.clone()));
     }

@@ -30,7 +30,8 @@ pub struct Diff {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Side {
     pub profile: String,
-    pub build_id: String,
+    /// `null` if it was imported, and that is not known.
+    pub build_id: Option<String>,
     pub samples: u64,
 }
 

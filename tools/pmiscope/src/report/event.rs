@@ -6,7 +6,7 @@ use profiler::pmu::event::{Event, What};
 use serde::Serialize;
 
 use super::Tally;
-use super::model::Period;
+use super::model::{Period, null_if_zero};
 use super::overhead::{self, EventOverhead, Unknown};
 use super::tally::Distribution;
 use crate::profile::Profile;
@@ -26,7 +26,8 @@ pub struct EventRow {
     /// Its period, in events.
     pub period: Period,
     /// The period that was set: longer than the requested one if that is below the
-    /// floor.
+    /// floor; `null` where none was.
+    #[serde(serialize_with = "null_if_zero")]
     pub period_set: u64,
     /// The shortest period that progresses, in events.
     pub period_floor: u64,

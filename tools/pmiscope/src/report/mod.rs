@@ -15,7 +15,7 @@ pub mod model;
 pub mod only;
 pub mod overhead;
 mod pattern;
-mod processes;
+pub(crate) mod processes;
 mod selection;
 pub mod stack;
 mod stack_filter;

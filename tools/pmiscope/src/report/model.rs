@@ -69,12 +69,13 @@ pub struct Report {
 /// Which run it was.
 #[derive(Clone, Debug, Serialize)]
 pub struct Identity {
-    /// The kernel's GNU build-id.
-    pub build_id: String,
+    /// The kernel's GNU build-id; this and the next ones are `null` where an imported profile does
+    /// not say it.
+    pub build_id: Option<String>,
     /// Where overflows came from.
-    pub source: &'static str,
+    pub source: Option<&'static str>,
     /// How the machine's time ran.
-    pub mode: Mode,
+    pub mode: Option<Mode>,
 }
 
 /// What was sampled, all cores together.
@@ -158,11 +159,12 @@ pub struct Sampling {
 /// How samples came.
 #[derive(Clone, Debug, Serialize)]
 pub struct Interrupts {
-    pub delivery: &'static str,
+    /// This and `addresses` are `null` of an imported profile.
+    pub delivery: Option<&'static str>,
     /// Why this source.
     pub source_reason: String,
     /// What the address of a sample means.
-    pub addresses: Addresses,
+    pub addresses: Option<Addresses>,
 }
 
 /// How well the clock is known.
@@ -234,10 +236,10 @@ pub struct Machine {
     /// What has recorded the profile, if it was imported; nothing else is known then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub imported: Option<String>,
-    /// QEMU's version.
-    pub qemu: String,
-    /// Which QEMU it was.
-    pub emulator: Emulator,
+    /// QEMU's version; `null` of an imported profile.
+    pub qemu: Option<String>,
+    /// Which QEMU it was; `null` likewise.
+    pub emulator: Option<Emulator>,
     /// The performance counters that QEMU was asked for; `null` if none.
     pub pmu: Option<PmuModel>,
     /// Cores online, whether their samples are counted here or not.
@@ -294,6 +296,12 @@ pub struct Shares {
     pub chosen: Chosen,
 }
 
+/// A number of which 0 says that it is not known.
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde calls it so
+pub(super) fn null_if_zero<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    Some(*number).filter(|&it| it > 0).serialize(serializer)
+}
+
 /// Which samples are counted.
 #[derive(Clone, Debug, Serialize)]
 pub struct Chosen {
@@ -330,7 +338,8 @@ pub struct End {
 /// A period, in ticks or events.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Period {
-    /// As it was asked for.
+    /// As it was asked for; `null` where that is not known, or there is none.
+    #[serde(serialize_with = "null_if_zero")]
     pub requested: u64,
     /// The shortest that was achieved; like the next ones of all samples but
     /// each core's first (each event's first on it), `null` without any.
@@ -487,11 +496,7 @@ impl Report {
         let cores = cores(profile, tally);
         let unclaimed: Option<Vec<_>> = cores.iter().map(|core| core.unclaimed).collect();
         Ok(Self {
-            identity: Identity {
-                build_id: BuildId(run.build_id).to_string(),
-                source: run.source.name(),
-                mode: profile.host.mode,
-            },
+            identity: Identity::new(profile),
             totals: Totals {
                 period: match &events[..] {
                     [event] => event.period,
@@ -530,6 +535,7 @@ impl Sampling {
         let run = &profile.description;
         let only_event = selection.events.single();
         let only_event = only_event.and_then(|it| event::names(profile, &[it]).pop());
+        let is_imported = profile.host.imported.is_some();
         let addresses = if !events.is_empty() && events.iter().all(|it| it.exact.is_some()) {
             Addresses::SampledOps
         } else {
@@ -544,9 +550,9 @@ impl Sampling {
             overhead_ticks: run.overhead,
             period_floor: run.period_floor,
             interrupts: Interrupts {
-                delivery: run.delivery.name(),
+                delivery: (!is_imported).then(|| run.delivery.name()),
                 source_reason: run.reason.as_str().to_owned(),
-                addresses,
+                addresses: (!is_imported).then_some(addresses),
             },
             turns: run.turns,
             ring_bytes: ring_bytes(profile),
@@ -600,13 +606,26 @@ impl Image {
     }
 }
 
+impl Identity {
+    pub(crate) fn new(profile: &Profile) -> Self {
+        let run = &profile.description;
+        let is_imported = profile.host.imported.is_some();
+        let has_id = !is_imported || run.build_id != [0; 20];
+        Self {
+            build_id: has_id.then(|| BuildId(run.build_id).to_string()),
+            source: (!is_imported).then(|| run.source.name()),
+            mode: (!is_imported).then_some(profile.host.mode),
+        }
+    }
+}
+
 impl Machine {
     fn new(profile: &Profile, symbols: &Symbols) -> Self {
         let (run, host) = (&profile.description, &profile.host);
         Self {
             imported: host.imported.clone(),
-            qemu: host.qemu.clone(),
-            emulator: host.emulator,
+            qemu: host.imported.is_none().then(|| host.qemu.clone()),
+            emulator: host.imported.is_none().then_some(host.emulator),
             pmu: host.pmu,
             cores_online: run.cores,
             bootloader: run.bootloader.as_str().to_owned(),
@@ -681,7 +700,7 @@ fn counts_other_cores(run: &Description) -> bool {
 }
 
 fn counter_totals(profile: &Profile) -> CounterTotals {
-    if profile.description.source != Source::Pmu {
+    if profile.description.source != Source::Pmu || profile.host.imported.is_some() {
         return CounterTotals::None;
     }
     let Some(end) = &profile.end else {
@@ -702,16 +721,18 @@ fn cores(profile: &Profile, tally: &Tally) -> Vec<Core> {
     let row = |core: &super::tally::CoreTally| {
         let end = profile.end.as_ref();
         let end = end.and_then(|end| end.cores.get(usize::try_from(core.core).ok()?));
+        // Another profiler does not tell.
+        let told = end.filter(|_| profile.host.imported.is_none());
         Core {
             id: core.core,
-            apic_id: end.map(|end| end.apic_id),
+            apic_id: told.map(|end| end.apic_id),
             kind: end
                 .and_then(CoreEnd::core_kind)
                 .map(|kind| kind.to_string()),
             samples: core.samples,
             lost: end.map_or(core.gaps, |end| end.lost),
-            unclaimed: end.map(|end| end.unclaimed),
-            nested: end.map(|end| end.nested),
+            unclaimed: told.map(|end| end.unclaimed),
+            nested: told.map(|end| end.nested),
             accounts: end.map_or_else(Vec::new, |end| {
                 accounts::of_core(&end.accounts, &profile.description)
             }),

@@ -48,7 +48,7 @@ pub(super) fn rows(tally: &Tally, symbols: &Symbols) -> Vec<ProcessRow> {
 }
 
 /// The process that ran in a stack, or that the kernel served in it.
-pub(super) fn of_stack(stack: &Stack<'_>) -> Option<u16> {
+pub(crate) fn of_stack(stack: &Stack<'_>) -> Option<u16> {
     match stack.is_user() {
         true => Some(program_of(stack)),
         false => served_by(&stack.outer),

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use profiler::address::CodeAddress;
+use profiler::format::sample::UNKNOWN_VECTOR;
 use profiler::format::{ChainEnd, State};
 
 use crate::chain::Link;
@@ -61,6 +62,8 @@ impl Step {
             Self::Interrupt(vector) => format!("[interrupt {vector:#04x}]").into(),
             // On top of the program's frames.
             Self::Border(None) => "[system call]".into(),
+            // Another profiler does not say how the kernel was entered.
+            Self::Border(Some(UNKNOWN_VECTOR)) => "[from user code]".into(),
             Self::Border(Some(vector @ 0..32)) => {
                 format!("[exception {vector:#04x} from user code]").into()
             }

@@ -62,9 +62,7 @@ impl Out {
     /// What is known where another profiler has sampled.
     fn imported(&mut self, report: &Report, from: &str) {
         self.fact("imported", from);
-        if report.identity.build_id.bytes().any(|digit| digit != b'0') {
-            self.fact("kernel", &format!("build-id {}", report.identity.build_id));
-        }
+        self.build_id(report);
         self.events(report);
         let [samples, lost] = [report.totals.samples, report.totals.lost].map(grouped);
         self.fact("samples", &format!("{samples}, {lost} lost"));
@@ -80,40 +78,31 @@ impl Out {
         self.end(&report.end);
     }
 
+    fn build_id(&mut self, report: &Report) {
+        if let Some(id) = &report.identity.build_id {
+            self.fact("kernel", &format!("build-id {id}"));
+        }
+    }
+
     fn facts(&mut self, report: &Report) {
         if let Some(from) = &report.machine.imported {
             return self.imported(report, from);
         }
-        self.fact("kernel", &format!("build-id {}", report.identity.build_id));
+        self.build_id(report);
         self.known_fact("booted by", &report.machine.bootloader);
-        self.fact(
-            "machine",
-            &machine(
-                &format!("{}{}", report.machine.qemu, counters(report)),
-                report.identity.mode,
-                report.machine.cores_online,
-            ),
-        );
+        if let (Some(qemu), Some(mode)) = (&report.machine.qemu, report.identity.mode) {
+            let qemu = format!("{qemu}{}", counters(report));
+            self.fact(
+                "machine",
+                &machine(&qemu, mode, report.machine.cores_online),
+            );
+        }
         if let Some(kinds) = kinds_of_cores(&report.cores) {
             self.fact("", &kinds);
         }
         self.image(&report.machine.image);
         self.known_fact("workload", &report.machine.workload);
-        let delivery = report.sampling.interrupts.delivery.to_uppercase();
-        self.fact(
-            "source",
-            &format!("{} as {delivery}", report.identity.source),
-        );
-        if !report.sampling.interrupts.source_reason.is_empty() {
-            self.fact("", &report.sampling.interrupts.source_reason);
-        }
-        if report.sampling.interrupts.delivery == Delivery::Irq.name() {
-            self.fact("", BIAS_OF_IRQ);
-        }
-        if lacks_counters(report) {
-            self.fact("", GET_COUNTERS);
-        }
-        self.fact("address", &report.sampling.interrupts.addresses.to_string());
+        self.source(report);
         if let Some(clock) = &report.sampling.clock_known.said {
             self.fact("clock", clock);
         }
@@ -126,6 +115,27 @@ impl Out {
             self.kept_chains(kept);
         }
         self.end(&report.end);
+    }
+
+    /// Where samples came from.
+    fn source(&mut self, report: &Report) {
+        let interrupts = &report.sampling.interrupts;
+        if let (Some(source), Some(delivery)) = (report.identity.source, interrupts.delivery) {
+            let delivery = delivery.to_uppercase();
+            self.fact("source", &format!("{source} as {delivery}"));
+        }
+        if !interrupts.source_reason.is_empty() {
+            self.fact("", &interrupts.source_reason);
+        }
+        if interrupts.delivery == Some(Delivery::Irq.name()) {
+            self.fact("", BIAS_OF_IRQ);
+        }
+        if lacks_counters(report) {
+            self.fact("", GET_COUNTERS);
+        }
+        if let Some(addresses) = &interrupts.addresses {
+            self.fact("address", &addresses.to_string());
+        }
     }
 
     fn end(&mut self, end: &End) {
@@ -284,7 +294,11 @@ impl Out {
                 &format!("event {}", event.index),
                 &format!("{}: {samples}, {share:.2}%", event.name),
             );
-            let mut period = grouped(event.period.requested) + " requested";
+            // As perf does it by a frequency.
+            let mut period = match event.period.requested {
+                0 => "no fixed period".to_owned(),
+                requested => grouped(requested) + " requested",
+            };
             if event.period_set != event.period.requested {
                 let set = grouped(event.period_set);
                 let _ = write!(period, ", {set} set: no shorter one makes progress here");
@@ -531,10 +545,10 @@ const GET_COUNTERS: &str =
 /// cannot have any.
 fn lacks_counters(report: &Report) -> bool {
     let looked = report.sampling.interrupts.source_reason.starts_with("pmu:")
-        && report.identity.source != Source::Pmu.name();
+        && report.identity.source != Some(Source::Pmu.name());
     looked
-        && report.identity.mode == Mode::Deterministic
-        && report.machine.emulator == Emulator::Stock
+        && report.identity.mode == Some(Mode::Deterministic)
+        && report.machine.emulator == Some(Emulator::Stock)
 }
 
 /// Which cores are of which kind, where there are several kinds.

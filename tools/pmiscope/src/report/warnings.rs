@@ -47,6 +47,13 @@ pub enum Warning {
         /// Whether most of those have more callers than the top of the stack shows.
         has_callers: bool,
     },
+    /// Another profiler has not recorded chains, or not as such.
+    NotRecorded {
+        /// Samples without a chain.
+        without: u64,
+        /// Those that lack the program's part of theirs.
+        cut: u64,
+    },
     /// The kernel ran at other addresses than the ELF's.
     Moved {
         /// Samples in the kernel's text that are not in the ELF's.
@@ -134,6 +141,7 @@ impl fmt::Display for Warning {
                 "{percent:.2}% of the chains end before the root of their stack, most of them with `{end}`: {}",
                 remedy(*end, *has_callers)
             ),
+            Self::NotRecorded { without, cut } => f.write_str(&not_recorded(*without, *cut)),
             Self::Moved { samples, of } => {
                 let share = percent(*samples, *of);
                 write!(
@@ -174,6 +182,24 @@ fn overhead_out_of_range(event: &str, out_of_range: &OutOfRange, said: u64, got:
     format!(
         "periods of {event} are not what they say: an interrupt of core {core} cost {mean} while it ran, and {rest} to {busy} before, by which periods are corrected; where {said} were achieved, the interrupted code got about {got}; a longer period has a smaller part of that"
     )
+}
+
+/// What another profiler has not recorded.
+fn not_recorded(without: u64, cut: u64) -> String {
+    let chains = (without > 0).then(|| {
+        format!(
+            "{} without a chain of calls: totals are of innermost functions alone; record them by perf record -g",
+            counted(without, "sample")
+        )
+    });
+    let programs = (cut > 0).then(|| {
+        format!(
+            "{} without the program's callers: chains of the kernel alone were recorded, or copies of stacks, which are not unwound; record them by perf record --call-graph fp or lbr",
+            counted(cut, "sample")
+        )
+    });
+    let all: Vec<_> = chains.into_iter().chain(programs).collect();
+    all.join("; ")
 }
 
 /// Returns true if a chain that ends so may have all its callers: the root of its stack was
@@ -249,7 +275,10 @@ pub fn warnings(
     };
     let warnings = callers_missing(tally, symbols)
         .into_iter()
-        .chain(chains_broken(tally).filter(|_| is_whole))
+        .chain(match &profile.host.imported {
+            Some(_) => chains_not_recorded(tally),
+            None => chains_broken(tally).filter(|_| is_whole),
+        })
         .chain(moved(profile, tally, symbols))
         .chain(stuck)
         .chain(lacking(tally, symbols).into_iter().map(Warning::Lacking))
@@ -327,6 +356,17 @@ fn chains_broken(tally: &Tally) -> Option<Warning> {
             has_callers: 2 * tally.samples_where(has_callers) > broken,
         }
     })
+}
+
+/// The ends of an imported profile's chains are those that its import has given them.
+fn chains_not_recorded(tally: &Tally) -> Option<Warning> {
+    let ends = tally.chain_ends();
+    let samples = |end| {
+        let ends = ends.iter().filter(|it| it.0 == end);
+        ends.map(|it| it.1).sum::<u64>()
+    };
+    let [without, cut] = [ChainEnd::UnknownStack, ChainEnd::UserUnknown].map(samples);
+    (without + cut > 0).then_some(Warning::NotRecorded { without, cut })
 }
 
 /// A kernel whose text range contains the ELF's text has not moved, whatever else is in

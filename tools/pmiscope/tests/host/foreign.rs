@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use flate2::read::GzDecoder;
-use serde_json::Value;
+use profiler::format::ChainEntry;
+use serde_json::{Value, json};
 
 use crate::command::{pmiscope, refused, stderr, stdout, text};
-use crate::fixture::{file, folder, kernel, other_kernel, profile, profile_of_events};
+use crate::fixture::{
+    Seen, description, file, folder, kernel, other_kernel, profile, profile_of, profile_of_events,
+};
 
 /// The profile of an import with these options.
 fn imported(options: &[&str], says: &str) -> PathBuf {
@@ -117,13 +120,393 @@ fn what_is_no_folded_stack_is_said_with_its_line() {
         ("# nothing\n", "it has no stack"),
         (
             "a 18446744073709551615\nb 1\n",
-            "line 2: more samples than a number has room for",
+            "line 1: more samples than a profile has room for",
+        ),
+        (
+            "a 4611686018427387903\nb 1\n",
+            "line 2: more samples than a profile has room for",
+        ),
+        (
+            "main 1\na;b 5 7\n",
+            "line 2: two counts, `5 7`, as of two profiles",
         ),
     ] {
         let path = file("wrong.txt", stacks.as_bytes());
         let output = folder().join("never.pmi");
         let assert = pmiscope(&["import", "--folded", text(&path), "-o", text(&output)]);
         refused(assert, 1, &[text(&path), says]);
+        assert!(!output.exists());
+    }
+}
+
+#[test]
+fn as_many_samples_are_imported_as_can_be_shown() {
+    let stacks = file("many.txt", b"a 4611686018427387902\nb 1\n");
+    let path = imported(&["--folded", text(&stacks)], "profile      ");
+    let all = (1 << 62) - 2;
+    assert_eq!(functions(&path), [row("a", all, all), row("b", 1, 1)]);
+}
+
+#[test]
+fn a_name_may_begin_with_the_sign_of_comments() {
+    let stacks = "# of ruby\n#<Class:Shop>#buy;#pay 3\n#\n";
+    let stacks = file("signs.txt", stacks.as_bytes());
+    let says = "pmiscope: note: 2 lines that # begins: taken as no stack\n";
+    let path = imported(&["--folded", text(&stacks)], says);
+    assert_eq!(
+        functions(&path),
+        [row("#<Class:Shop>#buy", 0, 3), row("#pay", 3, 3)]
+    );
+}
+
+/// With these bytes on the standard input, which is a pipe.
+fn piped(bytes: &[u8], arguments: &[&str]) -> assert_cmd::assert::Assert {
+    assert_cmd::Command::new(env!("CARGO_BIN_EXE_pmiscope"))
+        .args(arguments)
+        .write_stdin(bytes)
+        .timeout(std::time::Duration::from_secs(60))
+        .assert()
+}
+
+#[test]
+fn what_comes_by_a_pipe_is_read() {
+    let expected = [row("main", 1, 3), row("work", 2, 2)];
+    for name in ["-", "/dev/stdin"] {
+        let output = folder().join("piped.pmi");
+        let words = ["import", "--folded", name, "-o", text(&output)];
+        piped(b"main 1\nmain;work 2\n", &words).success();
+        assert_eq!(functions(&output), expected, "{name}");
+        refused(
+            piped(b"", &words),
+            1,
+            &["cannot read /dev/stdin", "nothing came by the pipe"],
+        );
+        refused(
+            piped(b"main\n", &words),
+            1,
+            &["/dev/stdin: line 1: no count"],
+        );
+        let written = fs::read(&output).unwrap();
+        let report = piped(&written, &["report", name]).success();
+        assert!(stdout(&report).starts_with("imported    folded stacks\n"));
+    }
+    let linux = Recorded::default();
+    let output = folder().join("piped-perf.pmi");
+    let words = ["import", "--perf", "-", "-o", text(&output)];
+    piped(&linux.bytes(), &words).success();
+    assert_eq!(functions(&output), functions_of_linux());
+}
+
+#[test]
+fn a_stream_of_perf_is_read_as_its_file_is() {
+    let linux = Recorded::default();
+    let path = file("stream.data", &linux.stream());
+    let output = imported(&["--perf", text(&path)], "pmiscope: profile ");
+    assert_eq!(functions(&output), functions_of_linux());
+    let whole = linux.stream();
+    let cut = file("cut-stream.data", &whole[..whole.len() - 9]);
+    let never = folder().join("never.pmi");
+    let assert = pmiscope(&["import", "--perf", text(&cut), "-o", text(&never)]);
+    refused(assert, 1, &["it is cut off or damaged: it ends too early"]);
+    assert!(!never.exists());
+}
+
+#[test]
+fn counted_stacks_are_no_packet_each() {
+    let stacks = file("most.txt", b"a;b 10000001");
+    let path = imported(&["--folded", text(&stacks)], "");
+    let out = folder().join("most.perfetto");
+    let words = [
+        "export",
+        text(&path),
+        "--format",
+        "perfetto",
+        "-o",
+        text(&out),
+    ];
+    let said = stderr(&pmiscope(&words).code(1));
+    let line = "stacks were counted, 10,000,001 samples, and this form has a packet for each, at most 10,000,000: choose fewer, or take a form that has weights";
+    assert!(said.contains(line), "{said}");
+    assert!(!out.exists());
+}
+
+/// A perf.data as Linux writes it, of two processes of `dd` and a thread of the kernel's.
+#[derive(Clone, Copy)]
+struct Recorded {
+    has_chains: bool,
+    has_frequency: bool,
+}
+
+impl Default for Recorded {
+    fn default() -> Self {
+        Self {
+            has_chains: true,
+            has_frequency: false,
+        }
+    }
+}
+
+const KERNEL: u64 = 0xffff_ffff_8100_0000;
+const IN_KERNEL: u64 = -128_i64 as u64;
+const IN_USER: u64 = -512_i64 as u64;
+/// Of each sample: the process, and its chain.
+const SAMPLES: [(u32, &[u64]); 5] = [
+    (7, &[IN_USER, 0x40_0100, 0x40_0200]),
+    (7, &[IN_KERNEL, KERNEL, KERNEL + 5, IN_USER, 0x40_0100]),
+    // The program's part was not recorded.
+    (7, &[IN_KERNEL, KERNEL]),
+    (8, &[IN_KERNEL, KERNEL, IN_USER, 0x40_0300]),
+    (9, &[IN_KERNEL, KERNEL]),
+];
+
+fn functions_of_linux() -> Vec<(String, u64, u64)> {
+    vec![
+        row("[dd]", 1, 3),
+        row("[kernel]", 4, 4),
+        row("[unknown]", 0, 1),
+    ]
+}
+
+impl Recorded {
+    const ATTRIBUTE: u32 = 112;
+
+    fn attribute(self) -> Vec<u8> {
+        // Of a sample: IP, TID, TIME, CPU; the chain.
+        let sample_type = 1 | 1 << 1 | 1 << 2 | 1 << 7 | u64::from(self.has_chains) << 5;
+        let flags = u64::from(self.has_frequency) << 10;
+        let mut attribute = [1_u32, Self::ATTRIBUTE].map(u32::to_le_bytes).concat();
+        attribute.extend(
+            [0, 1000, sample_type, 0, flags]
+                .map(u64::to_le_bytes)
+                .concat(),
+        );
+        attribute.resize(Self::ATTRIBUTE as usize, 0);
+        attribute
+    }
+
+    fn records(self) -> Vec<u8> {
+        let mut all = Vec::new();
+        let mut add = |kind: u32, misc: u16, body: Vec<u8>| {
+            let size = u16::try_from(body.len() + 8).unwrap();
+            all.extend(kind.to_le_bytes());
+            all.extend([misc, size].map(u16::to_le_bytes).concat());
+            all.extend(body);
+        };
+        let who = |pid: u32| [pid, pid].map(u32::to_le_bytes).concat();
+        for (pid, name) in [
+            (7, b"dd\0\0\0\0\0\0"),
+            (8, b"dd\0\0\0\0\0\0"),
+            (9, b"kworker\0"),
+        ] {
+            add(3, 0, [&who(pid)[..], name].concat());
+            if name.starts_with(b"dd") {
+                let place = [0x40_0000, 0x1000, 0].map(u64::to_le_bytes).concat();
+                add(
+                    1,
+                    2,
+                    [&who(pid)[..], &place, b"/nowhere/at/dd\0\0"].concat(),
+                );
+            }
+        }
+        for (time, (pid, chain)) in (5_000_u64..).zip(SAMPLES) {
+            let misc = if chain[0] == IN_USER { 2 } else { 1 };
+            let mut body = chain[1].to_le_bytes().to_vec();
+            body.extend(who(pid));
+            body.extend([time, 0].map(u64::to_le_bytes).concat());
+            if self.has_chains {
+                body.extend((chain.len() as u64).to_le_bytes());
+                body.extend(chain.iter().flat_map(|word| word.to_le_bytes()));
+            }
+            add(9, misc, body);
+        }
+        all
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        const HEADER: u64 = 104;
+        let (attribute, records) = (self.attribute(), self.records());
+        let of_file = attribute.len() as u64 + 16;
+        let data = HEADER + of_file;
+        let mut all = b"PERFILE2".to_vec();
+        let sections = [HEADER, of_file, data, records.len() as u64, 0, 0];
+        let header = [HEADER, of_file].into_iter().chain(sections).chain([0; 4]);
+        all.extend(header.flat_map(u64::to_le_bytes));
+        all.extend(attribute);
+        all.extend([0; 16]);
+        all.extend(records);
+        all
+    }
+
+    /// The same as it goes into a pipe: the attribute is a record (`PERF_RECORD_HEADER_ATTR`).
+    fn stream(self) -> Vec<u8> {
+        let attribute = self.attribute();
+        let mut all = b"PERFILE2".to_vec();
+        all.extend(16_u64.to_le_bytes());
+        all.extend(64_u32.to_le_bytes());
+        let size = u16::try_from(attribute.len() + 8).unwrap();
+        all.extend([0, size].map(u16::to_le_bytes).concat());
+        all.extend(attribute);
+        all.extend(self.records());
+        all
+    }
+
+    /// The profile that it becomes.
+    fn imported(self, name: &str) -> PathBuf {
+        let path = file(&format!("{name}.data"), &self.bytes());
+        let output = folder().join(format!("{name}.pmi"));
+        let words = ["import", "--perf", text(&path), "-o", text(&output)];
+        pmiscope(&words).success();
+        output
+    }
+}
+
+fn report(words: &[&str]) -> Value {
+    let shown = pmiscope(&[&["report", "--format", "json"], words].concat()).success();
+    serde_json::from_str(&stdout(&shown)).unwrap()
+}
+
+#[test]
+fn samples_of_the_kernel_are_of_the_process_that_it_serves() {
+    let path = Recorded::default().imported("processes");
+    let path = text(&path);
+    assert_eq!(
+        report(&[path])["processes"],
+        json!([
+            {"name": "dd", "pid": 7, "samples": 3, "user": 1, "kernel": 2},
+            {"name": "dd", "pid": 8, "samples": 1, "user": 0, "kernel": 1},
+        ])
+    );
+    for (chosen, samples) in [("dd", 4), ("7", 3), ("8", 1)] {
+        assert_eq!(
+            report(&[path, "--process", chosen])["samples"],
+            samples,
+            "{chosen}"
+        );
+    }
+    let words = ["export", path, "--format", "folded", "-o", "-"];
+    let folded = stdout(&pmiscope(&words).success());
+    let mut lines: Vec<_> = folded.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            "[cut: user registers unknown];[unknown];[from user code];[kernel] 1",
+            "[dd];[dd] 1",
+            "[dd];[from user code];[kernel] 1",
+            "[dd];[from user code];[kernel];[kernel] 1",
+            "[kernel] 1",
+        ]
+    );
+}
+
+#[test]
+fn chains_that_were_not_recorded_are_not_complete() {
+    let whole = report(&[text(&Recorded::default().imported("whole"))]);
+    let expected = json!({"complete": 4, "user registers unknown": 1});
+    assert_eq!(whole["chain_ends"], expected);
+    let warnings = whole["warnings"].to_string();
+    assert!(
+        warnings.contains("1 sample without the program's callers"),
+        "{warnings}"
+    );
+    let without = Recorded {
+        has_chains: false,
+        ..Recorded::default()
+    };
+    let path = without.imported("without");
+    let flat = report(&[text(&path)]);
+    assert_eq!(
+        flat["chain_ends"],
+        json!({"complete": 0, "unknown stack": 5})
+    );
+    let warnings = flat["warnings"].to_string();
+    assert!(
+        warnings.contains("5 samples without a chain of calls"),
+        "{warnings}"
+    );
+    // The process is known all the same.
+    assert_eq!(flat["processes"][0]["samples"], 3);
+}
+
+#[test]
+fn what_an_imported_profile_does_not_say_is_null() {
+    let by_frequency = Recorded {
+        has_frequency: true,
+        ..Recorded::default()
+    };
+    let path = by_frequency.imported("unknown");
+    let report = report(&[text(&path)]);
+    for key in [
+        "build_id",
+        "source",
+        "mode",
+        "qemu",
+        "emulator",
+        "delivery",
+        "addresses",
+    ] {
+        assert!(report[key].is_null(), "{key}: {}", report[key]);
+        assert!(report.get(key).is_some(), "{key}");
+    }
+    assert!(
+        report["period"]["requested"].is_null(),
+        "{}",
+        report["period"]
+    );
+    assert!(report["events"][0]["period_set"].is_null());
+    assert!(report["cores"][0]["apic_id"].is_null());
+    let shown = stdout(&pmiscope(&["report", text(&path)]).success());
+    assert!(shown.contains("no fixed period"), "{shown}");
+    let by_period = Recorded::default().imported("by-period");
+    assert_eq!(
+        self::report(&[text(&by_period)])["period"]["requested"],
+        1000
+    );
+}
+
+#[test]
+fn what_an_imported_profile_has_not_is_said_without_advice_that_leads_nowhere() {
+    let stacks = file("plain.txt", b"main;work 5\n");
+    let folded = imported(&["--folded", text(&stacks)], "");
+    let path = text(&folded);
+    let elf = text(&kernel().path);
+    let alone = "the profile was imported: it has the names of functions, and no code or addresses";
+    let times = "folded stacks were imported, which say how often there was each and not when";
+    for (words, says) in [
+        (&["timeline", path][..], times),
+        (&["report", path, "--time", "1s,2s"], times),
+        (&["annotate", path, "work"], alone),
+        (&["verify", path], alone),
+        (&["export", path, "--format", "perf", "-o", "-"], alone),
+        (&["report", path, "--by", "address"], alone),
+        (&["report", path, "--elf", elf], alone),
+        (&["report", path, "--elf", elf, "--force"], alone),
+    ] {
+        let said = stderr(&pmiscope(words).code(1));
+        assert!(said.contains(says), "{words:?}: {said}");
+        for advice in ["--keep chains", "the kernel that ran by --elf"] {
+            assert!(!said.contains(advice), "{words:?}: {said}");
+        }
+    }
+    let shown = stdout(&pmiscope(&["diff", path, path]).success());
+    assert!(shown.contains("samples, imported\n"), "{shown}");
+    assert!(!shown.contains("build-id"), "{shown}");
+}
+
+#[test]
+fn what_is_wrong_with_a_perf_data_is_said_once() {
+    const SAYS: &str = "it is cut off or damaged: it ends too early";
+    let whole = Recorded::default().bytes();
+    let mut outside = whole.clone();
+    // Where the records are.
+    outside[40..48].copy_from_slice(&u64::MAX.to_le_bytes());
+    for bytes in [&whole[..whole.len() - 9], &whole[..60], &outside] {
+        let path = file("damaged.data", bytes);
+        let output = folder().join("never.pmi");
+        let assert = pmiscope(&["import", "--perf", text(&path), "-o", text(&output)]);
+        let said = stderr(&assert);
+        assert_eq!(said.matches(SAYS).count(), 1, "{said}");
+        refused(assert, 1, &[text(&path)]);
         assert!(!output.exists());
     }
 }
@@ -168,10 +551,37 @@ fn perf_data_has_the_names_of_the_kernel_that_it_is_of() {
     assert_eq!(own(functions(&folder().join("original.pmi"))), expected);
     let report = stdout(&pmiscope(&["report", text(&path)]).success());
     assert!(
-        report.starts_with("imported    perf.data\nkernel      build-id "),
+        report.starts_with(concat!(
+            "imported    perf.data of pmiscope ",
+            env!("CARGO_PKG_VERSION"),
+            "\nkernel      build-id "
+        )),
         "{report}"
     );
     assert!(report.contains("samples     6, 0 lost\n"), "{report}");
+}
+
+/// Of code that was interrupted at a function's first instruction too: before that is another function.
+#[test]
+fn an_export_of_ours_comes_back_with_its_totals() {
+    let crossing = ChainEntry::Crossing {
+        vector: 0x40,
+        pc: kernel().at("idle"),
+        caller_known: true,
+        stack_top: [0; 2],
+    };
+    let seen = Seen::new(0, kernel().at("in_innermost"), &[crossing]);
+    let perf = perf_data(&profile_of(&description(), &[seen]));
+    let options = ["--perf", text(&perf), "--kernel", text(&kernel().path)];
+    let path = imported(&options, "pmiscope: profile ");
+    let expected = [
+        row("idle", 0, 1),
+        row("innermost", 1, 1),
+        row("kernel::workload::hash::run", 0, 1),
+        row("middle", 0, 1),
+    ];
+    assert_eq!(functions(&path), expected);
+    assert_eq!(functions(&folder().join("original.pmi")), expected);
 }
 
 #[test]

@@ -404,3 +404,109 @@ fn addresses_of_chains_that_are_not_of_their_program_are_found() {
         "{shown}"
     );
 }
+
+/// Exports a run's profile for perf: both.
+fn exported(run: &Run, name: &str) -> (PathBuf, PathBuf) {
+    let profile = run.profile(&format!("{name}.pmi"));
+    let out = folder().join(format!("{name}.data"));
+    let words = [
+        "export",
+        text(&profile),
+        "--format",
+        "perf",
+        "-o",
+        text(&out),
+    ];
+    let said = stderr(&pmiscope(&words).success());
+    let missing = "perf will have no names of the code of program 5: the profile has no file of it";
+    assert!(said.contains(missing), "{said}");
+    (profile, out)
+}
+
+#[test]
+fn perf_has_the_programs_of_a_profile_with_their_names() {
+    let run = Run::new("mapped");
+    let (_, out) = exported(&run, "mapped");
+    for program in [&run.one, &run.two] {
+        let name = program.path.file_name().unwrap().to_string_lossy();
+        let beside = folder().join(format!("mapped.data.{name}"));
+        assert_eq!(std::fs::read(&beside).unwrap(), program.elf);
+    }
+    let kernel = text(&kernel().path);
+    let shown = Command::new("perf")
+        .args([
+            "script",
+            "-F",
+            "comm,ip,sym",
+            "-i",
+            text(&out),
+            "--vmlinux",
+            kernel,
+        ])
+        .output()
+        .expect("perf: make setup-test installs it");
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    // The last word of a line is the symbol.
+    let words = |line: &str| {
+        line.split_whitespace()
+            .last()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let samples: Vec<String> = shown
+        .split("\n\n")
+        .map(|sample| sample.lines().map(words).collect::<Vec<_>>().join(" "))
+        .collect();
+    let count = |wanted: &str| samples.iter().filter(|it| **it == wanted).count();
+    let own = "in_leaf work _start";
+    let hash = "_RNvNtNtCs1234_6kernel8workload4hash3run";
+    assert_eq!(count(&format!("mapped-one {own}")), 1, "{shown}");
+    assert_eq!(count(&format!("mapped-two {own}")), 2, "{shown}");
+    for name in ["mapped-one", "mapped-two"] {
+        let served = format!("{name} {hash} in_idle {own}");
+        assert_eq!(count(&served), 1, "{shown}");
+    }
+}
+
+#[test]
+fn programs_come_back_from_an_export_for_perf() {
+    let run = Run::new("back");
+    let (profile, out) = exported(&run, "back");
+    let kernel = text(&kernel().path);
+    // Names have that of the file behind them.
+    let again = folder().join("again.pmi");
+    let words = [
+        "import",
+        "--perf",
+        text(&out),
+        "--kernel",
+        kernel,
+        "-o",
+        text(&again),
+    ];
+    pmiscope(&words).success();
+    let functions = |path: &str| {
+        let report = report(&[path]);
+        let rows = report["functions"].as_array().unwrap().iter();
+        let named = rows.filter_map(|row| {
+            let name = row["name"].as_str()?.replace("back.data.", "");
+            let has_name = !name.starts_with(['0', '[']);
+            has_name.then(|| format!("{name} {} {}", row["self"], row["total"]))
+        });
+        let mut all: Vec<_> = named.collect();
+        all.sort();
+        all
+    };
+    assert_eq!(functions(text(&again)), functions(text(&profile)));
+    let processes = report(&[text(&again)])["processes"].clone();
+    let rows = processes.as_array().unwrap().iter();
+    let rows: Vec<_> = rows
+        .map(|row| json!([row["name"], row["user"], row["kernel"]]))
+        .collect();
+    let expected = [
+        json!(["back-two", 2, 1]),
+        json!(["back-one", 1, 1]),
+        json!(["program 5", 1, 0]),
+    ];
+    assert_eq!(rows, expected);
+}

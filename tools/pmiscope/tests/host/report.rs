@@ -292,7 +292,7 @@ fn the_text_says_it_all_in_100_columns() {
         "33.33%            2  (interrupts off)",
         "33.33%   33.33%  i innermost",
         "fixture.c:11",
-        &report.identity.build_id,
+        report.identity.build_id.as_deref().unwrap(),
         report.totals.sample_hash.as_deref().unwrap(),
     ] {
         assert!(text.contains(part), "`{part}` is not in:\n{text}");
@@ -326,10 +326,10 @@ fn the_text_says_what_another_machine_would_show() {
     assert!(says(&|_| {}, hint));
     // Not where it would not help, or was not missed.
     for change in [
-        |report: &mut Report| report.machine.emulator = Emulator::Lab,
-        |report: &mut Report| report.machine.emulator = Emulator::Other,
-        |report: &mut Report| report.identity.mode = Mode::Realtime,
-        |report: &mut Report| report.identity.source = "pmu",
+        |report: &mut Report| report.machine.emulator = Some(Emulator::Lab),
+        |report: &mut Report| report.machine.emulator = Some(Emulator::Other),
+        |report: &mut Report| report.identity.mode = Some(Mode::Realtime),
+        |report: &mut Report| report.identity.source = Some("pmu"),
         |report: &mut Report| {
             report.sampling.interrupts.source_reason = "hpet: asked for by name".into()
         },
@@ -339,7 +339,7 @@ fn the_text_says_what_another_machine_would_show() {
     let bias = "code with interrupts off is not seen";
     assert!(!says(&|_| {}, bias));
     assert!(says(
-        &|report| report.sampling.interrupts.delivery = "irq",
+        &|report| report.sampling.interrupts.delivery = Some("irq"),
         bias
     ));
     let v5 = |report: &mut Report| report.machine.pmu = Some(PmuModel::IntelV5);

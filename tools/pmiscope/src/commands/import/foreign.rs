@@ -1,6 +1,7 @@
 //! `import --perf` and `import --folded`: what other profilers have recorded.
 
-use std::io::BufWriter;
+use std::fs;
+use std::io::{BufReader, BufWriter, Cursor};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -16,6 +17,7 @@ use crate::output::{Working, say};
 
 /// Makes a profile of a perf.data.
 pub(super) fn import_perf(path: &Path, arguments: &ImportArgs) -> Result<Exit> {
+    let path = input::named(path);
     let outputs = outputs(path, arguments)?;
     let kernel = arguments
         .kernel
@@ -23,9 +25,16 @@ pub(super) fn import_perf(path: &Path, arguments: &ImportArgs) -> Result<Exit> {
         .map(KernelNames::read)
         .transpose()?;
     let name = || path.display().to_string();
-    let file = input::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let problem = || format!("cannot read {}", path.display());
+    let is_file = fs::metadata(path).with_context(problem)?.is_file();
     let working = Working::new("reading perf.data");
-    let (foreign, problems) = perf::read(file, kernel).with_context(name)?;
+    let (foreign, problems) = if is_file {
+        let file = input::open(path).with_context(problem)?;
+        perf::read(BufReader::new(file), kernel).with_context(name)?
+    } else {
+        let bytes = input::read_or_receive(path).with_context(problem)?;
+        perf::read(Cursor::new(bytes), kernel).with_context(name)?
+    };
     drop(working);
     for problem in problems {
         say!("pmiscope: warning: {problem}");
@@ -35,16 +44,18 @@ pub(super) fn import_perf(path: &Path, arguments: &ImportArgs) -> Result<Exit> {
 
 /// Makes a profile of folded stacks.
 pub(super) fn import_folded(path: &Path, arguments: &ImportArgs) -> Result<Exit> {
+    let path = input::named(path);
     let outputs = outputs(path, arguments)?;
-    let text = input::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text =
+        input::read_or_receive(path).with_context(|| format!("cannot read {}", path.display()))?;
     let working = Working::new("reading stacks");
-    let foreign = folded::read(&String::from_utf8_lossy(&text));
+    let read = folded::read(&String::from_utf8_lossy(&text));
     drop(working);
-    finish(
-        foreign.with_context(|| path.display().to_string())?,
-        &outputs,
-        arguments,
-    )
+    let (foreign, left_out) = read.with_context(|| path.display().to_string())?;
+    if let Some(left_out) = left_out {
+        say!("pmiscope: note: {left_out}");
+    }
+    finish(foreign, &outputs, arguments)
 }
 
 fn outputs(read: &Path, arguments: &ImportArgs) -> Result<Outputs> {

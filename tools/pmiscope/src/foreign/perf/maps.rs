@@ -104,6 +104,13 @@ impl Maps {
         self.processes.remove(&pid);
     }
 
+    /// Whether a process has a program: the kernel's threads have none.
+    pub(super) fn has_process(&self, pid: i32) -> bool {
+        self.processes
+            .get(&pid)
+            .is_some_and(|maps| !maps.is_empty())
+    }
+
     pub(super) fn of_kernel(&self, address: u64) -> Option<&Map> {
         find(&self.kernel, address)
     }

@@ -1,31 +1,29 @@
 //! `perf.data` of Linux's perf.
 
+mod chain;
+mod layout;
 mod maps;
 mod names;
+mod processes;
 
-use std::fs::File;
-use std::io::BufReader;
+use std::io::{ErrorKind, Read, Seek};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use hashbrown::HashMap;
-use linux_perf_data::linux_perf_event_reader::{
-    CpuMode, EventRecord, SampleRecord, SamplingPolicy,
-};
+use linux_perf_data::linux_perf_event_reader::{EventRecord, SampleRecord, SamplingPolicy};
 use linux_perf_data::{AttributeDescription, PerfFile, PerfFileReader, PerfFileRecord};
 use profiler::format::description::{MAX_EVENTS, MAX_TASKS};
 use profiler::format::{EventDescription, Text};
 
 use super::Foreign;
 use super::table::{Code, Owner};
-use super::writer::{Described, ForeignSample, MAX_CORES};
+use super::writer::{Described, ForeignSample, ForeignStack, MAX_CORES};
+use crate::export::PERF_VERSION;
+use chain::Recorded;
 use maps::Maps;
 pub(crate) use names::KernelNames;
 use names::Names;
-
-/// From here on a word of a chain says whose code the next ones are (`PERF_CONTEXT_MAX`).
-const CONTEXTS: u64 = 0xffff_ffff_ffff_f001;
-const KERNEL_CONTEXT: u64 = 0xffff_ffff_ffff_ff80;
-const USER_CONTEXT: u64 = 0xffff_ffff_ffff_fe00;
+use processes::Processes;
 
 /// What is read of a file.
 struct Reading {
@@ -33,37 +31,66 @@ struct Reading {
     names: Names,
     foreign: Foreign,
     /// Stacks and lists of addresses that were met.
-    stacks: HashMap<Vec<(Owner, Code)>, u32>,
+    stacks: HashMap<(Vec<(Owner, Code)>, u8), u32>,
     threads: HashMap<i32, String>,
     /// Samples by the names of their threads.
     tasks: HashMap<String, (u16, u64)>,
-    programs: HashMap<i32, u16>,
+    processes: Processes,
     periods: Vec<u64>,
-    begin: Option<u64>,
+    /// It is an export of ours: callers are calls, not what is behind them.
+    is_ours: bool,
 }
 
-/// Reads a file; `kernel` has the names of the kernel that it is of, if somebody has named its file.
+/// Reads a file, or a stream as perf writes it into a pipe; `kernel` has the names of the kernel that it is
+/// of, if somebody has named its file.
 ///
 /// # Errors
 ///
 /// It is none, or is damaged; it has no samples, or more kinds of events than a profile.
-pub(crate) fn read(file: File, kernel: Option<KernelNames>) -> Result<(Foreign, Vec<String>)> {
+pub(crate) fn read<R: Read + Seek>(
+    mut file: R,
+    kernel: Option<KernelNames>,
+) -> Result<(Foreign, Vec<String>)> {
+    let is_stream = layout::is_stream(&mut file)?;
+    let is_whole = match is_stream {
+        true => layout::is_whole(&mut file)?,
+        false => layout::is_within(&mut file)?,
+    };
+    if !is_whole {
+        bail!("{CUT}");
+    }
+    let opened = match is_stream {
+        true => PerfFileReader::parse_pipe(file),
+        false => PerfFileReader::parse_file(file),
+    };
     let PerfFileReader {
         mut perf_file,
         mut record_iter,
-    } = PerfFileReader::parse_file(BufReader::new(file))
+    } = opened
+        .map_err(told)
         .context("no perf.data that can be read")?;
     let mut reading = Reading::new(&perf_file, kernel)?;
-    while let Some(record) = record_iter
-        .next_record(&mut perf_file)
-        .context("perf.data that is cut off or damaged")?
-    {
+    while let Some(record) = record_iter.next_record(&mut perf_file).map_err(told)? {
         if let PerfFileRecord::EventRecord { attr_index, record } = record {
-            let record = record.parse().context("a record makes no sense")?;
-            reading.add(attr_index, &record)?;
+            let record = record.parse().map_err(|it| told(it.into()));
+            reading.add(attr_index, &record.context("a record makes no sense")?)?;
         }
     }
     reading.finish()
+}
+
+/// Of a file that ends where something is to follow, or whose header says that there is more.
+const CUT: &str = "it is cut off or damaged: it ends too early";
+
+/// What is wrong with a file, once: the library's error has its cause in its text.
+fn told(error: linux_perf_data::Error) -> anyhow::Error {
+    match error {
+        linux_perf_data::Error::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            anyhow!(CUT)
+        }
+        linux_perf_data::Error::IoError(error) => error.into(),
+        other => anyhow!("{other}"),
+    }
 }
 
 impl Reading {
@@ -76,16 +103,20 @@ impl Reading {
             );
         }
         let mut from = "perf.data".to_owned();
+        let version = file.perf_version().map_err(told)?;
+        let is_ours = version.is_some_and(|it| it.starts_with(PERF_VERSION));
+        let by = if is_ours { " of " } else { ", perf " };
         for (what, said) in [
-            (" of Linux ", file.os_release()?),
-            (", perf ", file.perf_version()?),
+            (" of Linux ", file.os_release().map_err(told)?),
+            (by, version),
         ] {
             if let Some(said) = said {
                 from = from + what + said;
             }
         }
-        let maps = Maps::new(file.build_ids()?);
+        let maps = Maps::new(file.build_ids().map_err(told)?);
         Ok(Self {
+            is_ours,
             foreign: Foreign {
                 from,
                 build_id: maps.kernel_build_id(),
@@ -101,8 +132,7 @@ impl Reading {
             stacks: HashMap::new(),
             threads: HashMap::new(),
             tasks: HashMap::new(),
-            programs: HashMap::new(),
-            begin: None,
+            processes: Processes::default(),
         })
     }
 
@@ -123,7 +153,9 @@ impl Reading {
             }
             EventRecord::Mmap(map) => self.maps.add(map),
             EventRecord::Mmap2(map) => self.maps.add2(map),
-            EventRecord::Lost(lost) => self.foreign.lost += lost.count,
+            EventRecord::Lost(lost) => {
+                self.foreign.lost = self.foreign.lost.saturating_add(lost.count);
+            }
             EventRecord::Sample(sample) => self.sample(event, sample)?,
             _ => {}
         }
@@ -135,17 +167,21 @@ impl Reading {
         if core >= MAX_CORES {
             bail!("a sample of CPU {core}: a profile has at most {MAX_CORES}");
         }
-        let stack = self.stack(sample);
-        if stack.is_empty() {
+        let ForeignStack { places, end } = self.stack(sample);
+        if places.is_empty() {
             return Ok(());
         }
         let next = u32::try_from(self.stacks.len()).context("too many stacks")?;
-        let place = *self.stacks.entry_ref(&stack[..]).or_insert(next);
-        if place == next {
-            self.foreign.stacks.push(stack);
-        }
-        let time = sample.timestamp.unwrap_or(0);
-        let begin = *self.begin.get_or_insert(time);
+        let key = (places, end as u8);
+        let place = match self.stacks.get(&key) {
+            Some(&known) => known,
+            None => {
+                let places = key.0.clone();
+                self.foreign.stacks.push(ForeignStack { places, end });
+                self.stacks.insert(key, next);
+                next
+            }
+        };
         let task = self.task(sample.tid.unwrap_or(0));
         self.foreign.described.cores = self.foreign.described.cores.max(core + 1);
         self.foreign.samples.push(ForeignSample {
@@ -153,7 +189,7 @@ impl Reading {
             core,
             task,
             event: u8::try_from(event).context("too many events")?,
-            time: time.saturating_sub(begin),
+            time: sample.timestamp.unwrap_or(0),
             period: sample
                 .period
                 .unwrap_or(self.periods.get(event).copied().unwrap_or(0)),
@@ -175,34 +211,35 @@ impl Reading {
         *number
     }
 
-    /// A sample's code, innermost first.
-    fn stack(&mut self, sample: &SampleRecord<'_>) -> Vec<(Owner, Code)> {
+    /// A sample's code, and how far it goes.
+    fn stack(&mut self, sample: &SampleRecord<'_>) -> ForeignStack {
         let pid = sample.pid.unwrap_or(0);
-        let is_user = !matches!(sample.cpu_mode, CpuMode::Kernel | CpuMode::GuestKernel);
-        let chain = sample.callchain.as_ref();
-        let words = chain
-            .into_iter()
-            .flat_map(|it| (0..it.len()).filter_map(|at| it.get(at)));
-        let places = places(words, sample.ip, is_user);
-        places
-            .into_iter()
-            .map(|(is_user, address)| self.code(pid, is_user, address))
-            .collect()
+        let recorded = Recorded::new(sample, self.is_ours, self.maps.has_process(pid));
+        let places = recorded.places.into_iter();
+        let places = places.map(|(is_user, address)| self.code(pid, is_user, address));
+        ForeignStack {
+            places: places.collect(),
+            end: recorded.end,
+        }
     }
 
-    fn code(&mut self, pid: i32, is_user: bool, address: u64) -> (Owner, Code) {
+    fn code(&mut self, pid: i32, is_user: bool, address: Option<u64>) -> (Owner, Code) {
         let table = &mut self.foreign.table;
-        if !is_user {
-            return (
+        match (is_user, address) {
+            (true, Some(address)) => (
+                Owner::Program(self.processes.number(pid)),
+                self.names.of_program(&self.maps, (pid, address), table),
+            ),
+            (true, None) => (
+                Owner::Program(self.processes.number(pid)),
+                Names::unknown(table),
+            ),
+            (false, address) => (
                 Owner::Kernel,
-                self.names.of_kernel(&self.maps, address, table),
-            );
+                self.names
+                    .of_kernel(&self.maps, address.unwrap_or(0), table),
+            ),
         }
-        // Those of a number that is too large have one together.
-        let next = u16::try_from(self.programs.len() + 1).unwrap_or(u16::MAX);
-        let program = *self.programs.entry(pid).or_insert(next);
-        let code = self.names.of_program(&self.maps, (pid, address), table);
-        (Owner::Program(program), code)
     }
 
     /// What was read, and what is to be said of it.
@@ -211,16 +248,14 @@ impl Reading {
             bail!("it has no samples");
         }
         self.foreign.samples.sort_by_key(|it| it.time);
+        let begin = self.foreign.samples[0].time;
+        for sample in &mut self.foreign.samples {
+            sample.time -= begin;
+        }
         self.name_tasks();
-        let threads = &self.threads;
-        let name = |(pid, number): (i32, u16)| {
-            let thread = threads.get(&pid).map_or("", |name| name);
-            (number, format!("{thread} ({pid})"))
-        };
-        let mut programs: Vec<_> = self.programs.into_iter().map(name).collect();
-        programs.sort_unstable();
-        programs.dedup_by_key(|it| it.0);
+        let (programs, processes) = self.processes.finish(&self.threads);
         self.foreign.programs = programs;
+        self.foreign.processes = processes;
         Ok((self.foreign, self.names.problems()))
     }
 
@@ -252,42 +287,6 @@ impl Reading {
     }
 }
 
-/// The places of a chain, innermost first, each with whether it is user code. Of a sample without a
-/// chain it is the interrupted one, if that is known.
-fn places(
-    chain: impl Iterator<Item = u64>,
-    interrupted: Option<u64>,
-    is_user: bool,
-) -> Vec<(bool, u64)> {
-    let mut is_user_now = is_user;
-    let mut places = Vec::new();
-    // Behind each change is code that was interrupted, or has entered the kernel.
-    let mut is_first = true;
-    for word in chain {
-        match word {
-            KERNEL_CONTEXT | USER_CONTEXT => {
-                is_user_now = word == USER_CONTEXT;
-                is_first = true;
-            }
-            CONTEXTS.. => {}
-            address => {
-                // A call is before what it returns to.
-                let address = if is_first {
-                    address
-                } else {
-                    address.wrapping_sub(1)
-                };
-                places.push((is_user_now, address));
-                is_first = false;
-            }
-        }
-    }
-    if places.is_empty() {
-        places.extend(interrupted.map(|address| (is_user, address)));
-    }
-    places
-}
-
 /// An event, as a description has it.
 fn event(attribute: &AttributeDescription) -> EventDescription {
     let period = period(attribute);
@@ -303,36 +302,5 @@ fn period(attribute: &AttributeDescription) -> u64 {
     match attribute.attributes().sampling_policy {
         SamplingPolicy::Period(period) => period.get(),
         SamplingPolicy::Frequency(_) | SamplingPolicy::NoSampling => 0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_chain_says_whose_code_its_addresses_are() {
-        const KERNEL: u64 = 0xffff_ffff_8100_0000;
-        let of = |chain: &[u64]| places(chain.iter().copied(), Some(7), true);
-        let chain = [
-            KERNEL_CONTEXT,
-            KERNEL,
-            KERNEL + 9,
-            USER_CONTEXT,
-            0x1000,
-            0x2000,
-        ];
-        let expected = [
-            (false, KERNEL),
-            (false, KERNEL + 8),
-            // Where the program entered the kernel, and what called that.
-            (true, 0x1000),
-            (true, 0x1fff),
-        ];
-        assert_eq!(of(&chain), expected);
-        assert_eq!(of(&[0x1000]), [(true, 0x1000)]);
-        // Of a hypervisor (PERF_CONTEXT_HV) nothing is known.
-        assert_eq!(of(&[0xffff_ffff_ffff_ffe0]), [(true, 7)]);
-        assert_eq!(places([].into_iter(), None, false), []);
     }
 }

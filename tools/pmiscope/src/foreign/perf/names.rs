@@ -173,7 +173,7 @@ impl Names {
         table: &mut CodeTable,
     ) -> Code {
         let Some(map) = maps.of_process(pid, address) else {
-            return table.code([unnamed("[unknown]")]);
+            return Self::unknown(table);
         };
         if let Some(&known) = self.known.get(&(Some(pid), address)) {
             return known;
@@ -202,6 +202,11 @@ impl Names {
         };
         self.known.insert((Some(pid), address), code);
         code
+    }
+
+    /// Code of which it is not known what it is.
+    pub(super) fn unknown(table: &mut CodeTable) -> Code {
+        table.code([unnamed("[unknown]")])
     }
 
     /// What has no names, a line each.

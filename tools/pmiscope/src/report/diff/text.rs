@@ -5,14 +5,19 @@ use crate::report::SortBy;
 use crate::report::text::{Out, WIDTH, keep_end, keep_ends};
 use crate::units::{counted, grouped, percent};
 
+/// A profile of the two.
+fn side(side: &Side) -> String {
+    let samples = counted(side.samples, "sample");
+    match &side.build_id {
+        Some(id) => format!("{}: {samples}, build-id {id}", side.profile),
+        None => format!("{}: {samples}, imported", side.profile),
+    }
+}
+
 /// The diff as text.
 #[must_use]
 pub fn text(diff: &Diff, sort: SortBy) -> String {
     let mut out = Out::default();
-    let side = |side: &Side| {
-        let samples = counted(side.samples, "sample");
-        format!("{}: {samples}, build-id {}", side.profile, side.build_id)
-    };
     out.fact("before", &side(&diff.before));
     out.fact("after", &side(&diff.after));
     if !diff.only.is_empty() {
