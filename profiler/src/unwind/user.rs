@@ -252,7 +252,7 @@ impl<'a, T: Target> Memory<'a, T> {
         } = self.data;
         // The last word of a page is a multiple of 8 as its first one is.
         let holds =
-            |ram: Words| ram.contain(physical) && ram.contain(physical | within - (WORD - 1));
+            |ram: Words| ram.contain(physical) && ram.contain(physical | (within - (WORD - 1)));
         if !holds(self.ram) {
             let ram = self.other_ram(physical);
             let Some(ram) = ram.filter(|&ram| holds(ram)) else {
