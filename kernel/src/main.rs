@@ -64,6 +64,7 @@ mod summary;
 mod sync;
 mod task;
 mod trap;
+mod waking;
 mod watch;
 mod watching;
 mod wire;

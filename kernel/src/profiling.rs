@@ -25,7 +25,7 @@ use crate::memory::stacks;
 use crate::trap::{self, TrapFrame};
 use crate::watch::watchdog;
 use crate::workload::{self, Counted};
-use crate::{exit, kept, monitor, process, smp, task, wire};
+use crate::{exit, kept, monitor, process, smp, task, waking, wire};
 
 static SAMPLER: Sampler<ThisKernel> = Sampler::new(ThisKernel);
 
@@ -152,44 +152,6 @@ extern "C" fn kernel_nmi(frame: &mut TrapFrame, core: &'static CoreBlock, entry_
 
 profiler::overflow_entry! { handler: on_overflow, vector: vector::OVERFLOW, returns: true }
 
-profiler::assembly!(
-    r#"
-    .pushsection .pmiscope.assembly.border, "ax", @progbits
-    .set RULES_OF_BORDER, 1
-    # A wake-up where programs are isolated: one that comes late may find a program, and is like any
-    # other interrupt then.
-    .balign 16
-    .global isolated_wake
-    .type isolated_wake, @function
-isolated_wake:
-    TRAP_CFI 40
-    RULE INTERRUPTED, 0, {wake}
-    testb $3, 8(%rsp)
-    jz pmiscope_wake_entry
-    pushq $0
-    .cfi_adjust_cfa_offset 8
-    RULE INTERRUPTED, 1, {wake}
-    pushq ${wake}
-    .cfi_adjust_cfa_offset 8
-    RULE INTERRUPTED, 2
-    jmp isolated_user_trap_common
-    .cfi_endproc
-    .size isolated_wake, . - isolated_wake
-    .set RULES_OF_BORDER, 0
-    .popsection
-    "#,
-    wake = const vector::WAKE,
-    options(att_syntax),
-);
-
-unsafe extern "C" {
-    static isolated_wake: u8;
-}
-
-fn on_late_wake(_: &mut TrapFrame) {
-    apic::registers().end_of_interrupt();
-}
-
 /// The handler of overflows that are maskable interrupts.
 #[unsafe(link_section = ".pmiscope.calls")]
 extern "C" fn on_overflow(frame: &mut TrapFrame, entry_tsc: u64) {
@@ -242,8 +204,7 @@ pub fn set_up(end: CoreMain) {
     exit::on_refusal(|reason| REFUSAL.take().refuse(reason));
     trap::set_gate(vector::WAKE, VirtAddr::new(SAMPLER.wake_entry()));
     trap::set_gate(vector::OVERFLOW, VirtAddr::new(overflow::entry()));
-    trap::isolation::set_gate(vector::WAKE, VirtAddr::from_ptr(&raw const isolated_wake));
-    trap::register(vector::WAKE, on_late_wake);
+    waking::set_up();
 }
 
 /// Samples what was selected to run: the first core. All others are idle.

@@ -86,15 +86,21 @@ pub fn entry_of(elf: &[u8], name: &str) -> Result<CodeAddress, LookupError> {
             before.is_some_and(|before| before.is_empty() || before.ends_with("::"))
         });
         if linked == name || is_meant {
-            found.push((symbol.start.0, read));
+            found.push((symbol.start.0, read, linked.to_owned()));
         }
     }
     found.sort_unstable();
-    found.dedup_by_key(|&mut (address, _)| address);
+    found.dedup_by_key(|&mut (address, ..)| address);
     match &found[..] {
-        [(address, _)] => Ok(CodeAddress(*address)),
+        [(address, ..)] => Ok(CodeAddress(*address)),
         [] => Err(LookupError::None(name.to_owned())),
-        [(_, first), .., (_, last)] => Err(LookupError::Several {
+        // Of one function there may be several, compiled for several crates.
+        [(_, first, linked), .., (_, last, other)] if first == last => Err(LookupError::Several {
+            name: name.to_owned(),
+            first: linked.clone(),
+            last: other.clone(),
+        }),
+        [(_, first, _), .., (_, last, _)] => Err(LookupError::Several {
             name: name.to_owned(),
             first: first.clone(),
             last: last.clone(),

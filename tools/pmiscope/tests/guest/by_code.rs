@@ -42,9 +42,10 @@ fn compare(path: &Path) -> Compared {
     functions.dedup_by_key(|it| it.0);
     // That one is wrong on purpose, and has no caller.
     let is_right = |it: &(_, _, object::Result<&str>)| !matches!(it.2, Ok("founding_idle"));
-    // Its last instruction stands on a frame that it has copied, of a program: what it has pushed
-    // itself is not the caller any more.
-    let copies_frame = |name: &object::Result<&str>| matches!(name, Ok("user_enter"));
+    // Their last instruction stands on a frame that they have copied, of a program: what they have pushed
+    // themselves is not the caller any more.
+    let copies_frame =
+        |name: &object::Result<&str>| matches!(name, Ok("user_enter" | "isolated_user_enter"));
     for (start, size, name) in functions.into_iter().filter(is_right) {
         let mut sections = file.sections();
         let code = sections.find_map(|it| it.data_range(start, size).ok().flatten());

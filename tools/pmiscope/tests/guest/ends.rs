@@ -98,7 +98,7 @@ fn a_word_that_is_not_known_ends_the_run() {
         (
             "frequency=3",
             "`frequency=3`: no such setting; there are source=, delivery=, period=, event=, take=, \
-             jitter=, seed=, workload=, samples=, units=, ring=, keep=, table=, send=, aim=, test=, \
+             jitter=, seed=, workload=, samples=, units=, per=, ring=, keep=, table=, send=, aim=, test=, \
              serial=, at-end=, kept=, monitor=, log=, watchdog=, accounting=, locks=, lines=, kpti=",
         ),
         ("period=0", "`period=0`: must be a number from 1"),

@@ -175,7 +175,7 @@ fn programs_whose_threads_yield_in_both_ways() {
 
 #[test]
 fn programs_that_begin_and_end_on_two_cores() {
-    let report = exact_programs("--workload process-spawn --smp 2 --period 1", 250_000);
+    let report = exact_programs("--workload process-spawn --smp 2 --period 1", 400_000);
     assert!(number(&report["assumed"]["threads"]) > 3, "{report:#}");
 }
 

@@ -1007,7 +1007,7 @@ fn symbols_of_another_kernel_need_force() {
             "-",
         ]),
         1,
-        &["not a 64-bit ELF file"],
+        &["no ELF file but a profile"],
     );
 }
 
