@@ -73,15 +73,19 @@ impl<'a> Bitmap<'a> {
     /// `align` (a power of two) and end at `below` or lower. Returns the first.
     pub fn take_block(&mut self, count: usize, align: usize, below: usize) -> Option<usize> {
         let limit = below.min(self.top);
-        let mut start = 0_usize;
-        while count != 0 && start.checked_add(count)? <= limit {
+        let mut from = 0;
+        while count != 0 {
+            let start = self.next_that_is(true, from, limit).next_multiple_of(align);
+            if start.checked_add(count)? > limit {
+                break;
+            }
             match self.last_used_in(start..start + count) {
                 None => {
                     self.take(start..start + count);
                     return Some(start);
                 }
                 // No block that contains this frame will do.
-                Some(used) => start = (used + 1).next_multiple_of(align),
+                Some(used) => from = used + 1,
             }
         }
         None

@@ -44,7 +44,6 @@ use super::{
     border_word, crossing_of, crossing_word, is_border,
 };
 use crate::address::{CodeAddress, CodeRange, StackAddress, USER_END, UserAddress};
-use crate::format::description::MAX_EVENTS;
 use crate::format::{RecordHead, kind};
 
 /// Where the fields begin, in bytes.
@@ -105,8 +104,11 @@ pub(crate) const SAMPLE_UNITS: usize = (Width::Bits24.chain() + MOST_CHAIN_BYTES
 const _: () =
     assert!(Width::Bits32.chain() + MAX_CHAIN * Width::Bits32.bytes() + 4 <= 4 * SAMPLE_UNITS);
 
-/// The same with those of other events behind it.
-pub(crate) const EXTENT_UNITS: usize = SAMPLE_UNITS + MAX_EVENTS;
+/// The most samples of other events that are behind it, each in a unit.
+const MOST_FURTHER: usize = 16;
+
+/// The most units of all that.
+pub(crate) const EXTENT_UNITS: usize = SAMPLE_UNITS + MOST_FURTHER;
 const _: () = assert!(EXTENT_UNITS < 256);
 
 /// How wide the offsets into the text are.
@@ -563,25 +565,14 @@ pub(crate) fn decode(
     decode_chain(&bytes[width.chain()..], width, text, &mut words)?;
     let [_, _, state_and_end, event] = units[0].to_le_bytes();
     let state = State(state_and_end & !DEPTH_LIMIT);
-    let first = field(at::PC, width.bytes());
+    let offsets = [0, 1, 2].map(|place| field(at::PC + place * width.bytes(), width.bytes()));
     let sp = u64::from(field(at::SP, 4)) * 8;
     let (sp, [pc, top, below], chain_words) = if is_of_program(state) {
-        let high = u64::from(first.checked_sub(width.first_special())?);
-        let (&[marker, code @ ..], rest) = words.get().split_first_chunk::<CROSSING_WORDS>()?;
-        let is_own = marker == border_word(None);
-        (is_own.then_some(sp | high << 35)?, code, rest)
+        let (above, code, rest) = program_of(offsets, width, words.get())?;
+        (sp | above, code, rest)
     } else {
-        let in_text = |place: usize| {
-            let offset = field(at::PC + place * width.bytes(), width.bytes());
-            let address = text.start.0.wrapping_add(offset.into());
-            text.contains(CodeAddress(address)).then_some(address)
-        };
         let lowest = context.sp.wrapping_sub(SP_BELOW);
-        let code = [
-            in_text(0)?,
-            in_text(1).unwrap_or(0),
-            in_text(2).unwrap_or(0),
-        ];
+        let code = code_of(offsets, text)?;
         (lowest.wrapping_add(sp), code, words.get())
     };
     let end = if state_and_end & DEPTH_LIMIT == 0 {
@@ -606,6 +597,29 @@ pub(crate) fn decode(
     };
     let next = context.next.wrapping_add(1);
     Some((sample.encode(record), Context { next, ..context }))
+}
+
+/// The program counter of kernel code, and the words on top of its stack, 0 where these are not in the
+/// text.
+fn code_of(offsets: [u32; OFFSETS], text: CodeRange) -> Option<[u64; OFFSETS]> {
+    let [pc, top, below] = offsets.map(|offset| {
+        let address = text.start.0.wrapping_add(offset.into());
+        text.contains(CodeAddress(address)).then_some(address)
+    });
+    Some([pc?, top.unwrap_or(0), below.unwrap_or(0)])
+}
+
+/// The same of a program that was interrupted, and before them the stack pointer's bits that the offsets'
+/// fields have; behind them the words of its chain, of all that are in the record.
+fn program_of(
+    [first, ..]: [u32; OFFSETS],
+    width: Width,
+    words: &[u64],
+) -> Option<(u64, [u64; OFFSETS], &[u64])> {
+    let high = u64::from(first.checked_sub(width.first_special())?);
+    let (&[marker, code @ ..], chain) = words.split_first_chunk::<CROSSING_WORDS>()?;
+    let is_own = marker == border_word(None);
+    is_own.then_some((high << 35, code, chain))
 }
 
 /// The words of a chain that is read, and room for the border of a program that was interrupted itself.
