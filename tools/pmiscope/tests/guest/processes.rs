@@ -229,7 +229,7 @@ fn nested_nmis_at_each_instruction_of_the_border_have_the_chain_of_what_was_inte
 /// The same where page tables are switched on the way, and after the switch in an NMI's own way back.
 #[test]
 fn nested_nmis_have_the_chain_of_what_was_interrupted_by_both_page_tables() {
-    let border = function("isolated_wake")..function("isolated_user_enter");
+    let border = function("isolated_user_stubs")..function("isolated_user_enter");
     nested_nmis_have_the_chain("isolated_", border, "--append kpti=on");
 }
 
@@ -357,7 +357,7 @@ fn isolated_programs_have_nothing_of_the_kernel_but_its_entries() {
             "--smp {cores} --self-test process-faults --samples 60000 --append kpti=on --verbose"
         ))
         .ended_with(0);
-        let code = function("isolated_wake").0 >> 12..=function("isolated_user_enter").0 >> 12;
+        let code = function("isolated_nmi").0 >> 12..=function("isolated_wake").0 >> 12;
         // Gates; of each core its block, its segments, and 96 KiB of stacks.
         let pages = code.count() + 1 + cores * (2 + 24);
         run.saying(&[
