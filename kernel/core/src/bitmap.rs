@@ -74,10 +74,10 @@ impl<'a> Bitmap<'a> {
     pub fn take_block(&mut self, count: usize, align: usize, below: usize) -> Option<usize> {
         let limit = below.min(self.top);
         let mut from = 0;
-        while count != 0 {
+        loop {
             let start = self.next_that_is(true, from, limit).next_multiple_of(align);
-            if start.checked_add(count)? > limit {
-                break;
+            if count == 0 || start.checked_add(count)? > limit {
+                return None;
             }
             match self.last_used_in(start..start + count) {
                 None => {
@@ -88,7 +88,6 @@ impl<'a> Bitmap<'a> {
                 Some(used) => from = used + 1,
             }
         }
-        None
     }
 
     /// Takes `count` frames in the middle of the longest row of free ones that ends at `below` or
