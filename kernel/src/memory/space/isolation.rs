@@ -99,15 +99,9 @@ fn shared() -> &'static Shared {
         .expect("`start` is called before there are spaces")
 }
 
+/// The flags of a page of the kernel's: those of a program's page, without user mode.
 const fn flags_of(rights: Rights) -> PageTableFlags {
-    let read = PageTableFlags::PRESENT;
-    match rights {
-        Rights::Read => read.union(PageTableFlags::NO_EXECUTE),
-        Rights::Write => read
-            .union(PageTableFlags::NO_EXECUTE)
-            .union(PageTableFlags::WRITABLE),
-        Rights::Execute => read,
-    }
+    tables::flags_of(rights).difference(PageTableFlags::USER_ACCESSIBLE)
 }
 
 /// Of tables that have nothing of a program's.

@@ -124,7 +124,8 @@ pub(super) unsafe fn table<'a>(start: PhysAddr) -> &'a Table {
     unsafe { &*table }
 }
 
-const fn flags_of(rights: Rights) -> PageTableFlags {
+/// The flags of a program's page with these rights.
+pub(super) const fn flags_of(rights: Rights) -> PageTableFlags {
     let read = PageTableFlags::PRESENT.union(PageTableFlags::USER_ACCESSIBLE);
     match rights {
         Rights::Read => read.union(PageTableFlags::NO_EXECUTE),
