@@ -375,6 +375,18 @@ fn a_program_is_written_fast_as_it_is_otherwise() {
     assert!(!is_written(in_program(LEAF.0, LEAF.1), &machine));
 }
 
+/// The second word of a frame is on a page that lies elsewhere than behind the first one's.
+#[test]
+fn a_frame_may_lie_on_two_pages() {
+    let mut machine = WithProgram::new();
+    let (inner, outer) = (STACK + 0xf00, STACK + 0xff8);
+    machine.set(inner, &[outer, CODE + 0x10]);
+    machine.set(outer, &[0, CODE + 0x20]);
+    let walked = machine.walk(in_program(inner, inner));
+    let callers = programs(&[CODE + 0x10, CODE + 0x20]);
+    assert_eq!(walked, (ChainEnd::Complete, callers));
+}
+
 #[test]
 fn a_program_of_which_nothing_is_known_has_no_chain() {
     let mut machine = WithProgram::new().with_frames();
