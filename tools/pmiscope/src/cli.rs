@@ -470,10 +470,9 @@ pub struct ReportArgs {
     pub per_core: bool,
 
     /// The order of the functions: by the samples in which a function was executing
-    /// itself, or was anywhere on the stack
-    #[arg(long, value_enum, default_value_t,
-          conflicts_with_all = ["tree", "inverted", "callers", "callees"])]
-    pub sort: SortBy,
+    /// itself, or was anywhere on the stack [default: self]
+    #[arg(long, value_enum, conflicts_with_all = ["tree", "inverted", "callers", "callees"])]
+    pub sort: Option<SortBy>,
 
     /// The most functions to show [default: 30 as text, all as JSON]
     #[arg(long, value_name = "N")]

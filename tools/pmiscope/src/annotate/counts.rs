@@ -102,12 +102,10 @@ impl<'a> Counting<'a> {
         let mut nodes = vec![0; tree.len()];
         let mut own = vec![0; tree.places.len()];
         let mut elsewhere = vec![0; tree.places.len()];
-        let mut all = 0;
         for (number, stack) in export.tally.numbered_stacks() {
             let Some(leaf) = tree.leaf(number) else {
                 continue;
             };
-            all += stack.samples;
             nodes[leaf as usize] += stack.samples;
             match tree.exact_elsewhere(number) {
                 Some(place) => {
@@ -128,7 +126,7 @@ impl<'a> Counting<'a> {
             nodes,
             own,
             elsewhere,
-            samples: all,
+            samples: export.tally.samples(),
         }
     }
 

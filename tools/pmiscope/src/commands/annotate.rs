@@ -7,14 +7,14 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result, bail};
 
 use super::print;
-use super::show::{LoadedProfile, NAMES_ALONE};
-use crate::annotate::{self, Listings, Sources};
+use super::show::{CountedProfile, LoadedProfile, NAMES_ALONE};
+use crate::annotate::{self, Listings, Meant, Sources};
 use crate::cli::{AnnotateArgs, ReportFormat};
 use crate::exit::{Exit, Usage};
 use crate::export::Export;
 use crate::output::{json, say};
-use crate::report::Pattern;
 use crate::report::counts::Counts;
+use crate::report::{Pattern, Stack};
 use crate::symbols::Lines;
 
 /// The most instructions that are decoded: far more than a person reads.
@@ -39,19 +39,16 @@ pub(super) fn annotate(arguments: &AnnotateArgs) -> Result<Exit> {
     have_a_sum(&counted)?;
     let lines = Lines::of_files(&files);
     // Before names are told apart, as more functions are looked up here than have samples.
-    let addresses: Vec<_> = counted
-        .tally
-        .addresses()
-        .map(|address| (address, 1))
-        .collect();
+    let meant = Meant::new(&counted.tally, &counted.symbols, &arguments.function);
     let tables = (&mut counted.symbols, &lines);
     let listings = Listings::new(
-        addresses.into_iter(),
+        meant.addresses().map(|address| (address, 1)),
         tables,
         (arguments.syntax, MOST_INSTRUCTIONS),
     );
     let symbols = (&counted.tally, &mut counted.symbols);
-    let export = Export::new(&counted.profile, symbols, &lines)?;
+    let is_shown = |stack: &Stack<'_>| meant.is_on(stack);
+    let export = Export::of_stacks(&counted.profile, symbols, &lines, is_shown);
     let functions = chosen(&export, &arguments.function)?;
     let written = written_at(&arguments.profile.profile);
     let sources = Sources::new(&lines, &arguments.source.source, written);
@@ -73,7 +70,7 @@ pub(super) fn annotate(arguments: &AnnotateArgs) -> Result<Exit> {
 }
 
 /// Refuses what cannot stand at an instruction as one number: no samples, or those of several events.
-fn have_a_sum(counted: &super::show::CountedProfile) -> Result<()> {
+fn have_a_sum(counted: &CountedProfile) -> Result<()> {
     if counted.tally.samples() == 0 {
         bail!("{}", counted.lacks_samples());
     }

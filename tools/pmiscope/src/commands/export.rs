@@ -96,7 +96,7 @@ fn other(
         );
     }
     let symbols = (&counted.tally, &mut counted.symbols);
-    let export = Export::new(&counted.profile, symbols, &lines)?;
+    let export = Export::new(&counted.profile, symbols, &lines);
     let anchor = kernel.as_ref().and_then(PerfKernel::anchor);
     let programs = match form {
         Form::Perf => mapped_programs(programs, &export, output)?,

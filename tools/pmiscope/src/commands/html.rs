@@ -121,7 +121,7 @@ impl Loaded {
         Ok(Exported {
             name: &self.name,
             report,
-            export: Export::new(&self.counted.profile, symbols, &self.lines)?,
+            export: Export::new(&self.counted.profile, symbols, &self.lines),
             listings,
             sources: sources.only_if(!source.no_source),
         })

@@ -8,7 +8,7 @@ use profiler::format::Description;
 
 use super::show::LoadedProfile;
 use crate::cli::{Idle, NumberRange, Privilege, SelectArgs, WhoseArgs};
-use crate::profile::{Profile, ReadError};
+use crate::profile::{Profile, ReadError, Reading};
 use crate::report::counts::Counts;
 use crate::report::model::{lock_name, lock_of, task_name, task_of};
 use crate::report::{Only, Selection, StackFilter, Tally, event, groups};
@@ -62,7 +62,7 @@ impl LoadedProfile {
         let mut last = 0;
         self.profile.for_each_of(
             |_| true,
-            true,
+            Reading::Times,
             |samples| samples.for_each(|sample| last = sample.time.max(last)),
         )?;
         Ok(last)

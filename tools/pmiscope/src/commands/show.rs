@@ -17,11 +17,15 @@ use crate::flame::{self, Root, Stacks};
 use crate::input;
 use crate::output::{Destination, Target, Working, Written, parts_of, say};
 use crate::profile::read::OpenError;
-use crate::profile::{EmbeddedProgram, Profile};
+use crate::profile::{EmbeddedProgram, Profile, ReadError};
 use crate::report::counts::{self, Counts};
 use crate::report::warnings::{Warning, not_taken, warnings};
 use crate::report::{self, Only, Options, Report, Selection, SortBy, Tally, event};
+use crate::symbols::callframe::Callers;
 use crate::symbols::{SymbolFiles, Symbols};
+
+/// What counts samples.
+type Count = fn(&Profile, &Callers, Selection) -> Result<Tally, ReadError>;
 
 /// Functions in a text report, unless asked otherwise.
 const TOP: usize = 30;
@@ -75,7 +79,16 @@ impl LoadedProfile {
 
     /// Counts samples, of which there are to be some, and says what makes them misleading.
     pub(super) fn count(self, selection: Selection) -> Result<CountedProfile> {
-        let mut counted = self.count_quietly(selection)?;
+        self.count_by(Tally::new, selection)
+    }
+
+    /// The same with what [`CountedProfile::print_report`] shows beside: the costs of the handler.
+    fn count_for_report(self, selection: Selection) -> Result<CountedProfile> {
+        self.count_by(Tally::with_costs, selection)
+    }
+
+    fn count_by(self, count: Count, selection: Selection) -> Result<CountedProfile> {
+        let mut counted = self.count_quietly_by(count, selection)?;
         if counted.tally.samples() == 0 {
             may_be_empty(&counted.profile, &counted.tally.selection)?;
         }
@@ -85,6 +98,10 @@ impl LoadedProfile {
 
     /// Counts samples without a word.
     pub(super) fn count_quietly(self, selection: Selection) -> Result<CountedProfile> {
+        self.count_quietly_by(Tally::new, selection)
+    }
+
+    fn count_quietly_by(self, count: Count, selection: Selection) -> Result<CountedProfile> {
         let Self {
             profile,
             mut symbols,
@@ -92,7 +109,7 @@ impl LoadedProfile {
             ..
         } = self;
         let working = Working::new("counting samples");
-        let tally = Tally::new(&profile, symbols.callers(), selection)?;
+        let tally = count(&profile, symbols.callers(), selection)?;
         symbols.resolve(tally.addresses());
         drop(working);
         let warnings = warnings(&profile, &tally, &symbols)?;
@@ -235,6 +252,11 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<Exit> {
         bail!(Usage(format!("--by: {} is there twice", by.name())));
     }
     let view = arguments.view.view(arguments.select.frames.focus.is_some());
+    if view == View::Focus && arguments.sort.is_some() {
+        bail!(Usage(
+            "--sort: callers and callees stand by their samples: say --by function".to_owned()
+        ));
+    }
     if view != View::Report {
         return views::show(view, arguments);
     }
@@ -251,8 +273,9 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<Exit> {
     if arguments.per_core {
         bail!("--per-core: the profile has samples and no counts of events: say --by core");
     }
-    let mut counted = loaded.count(selection)?;
-    counted.print_report(arguments.format, arguments.sort, arguments.top)?;
+    let mut counted = loaded.count_for_report(selection)?;
+    let sort = arguments.sort.unwrap_or_default();
+    counted.print_report(arguments.format, sort, arguments.top)?;
     Ok(counted.leave())
 }
 
@@ -379,7 +402,7 @@ pub(super) fn show_run(
         let exit = print_counts(&loaded, format, selection)?;
         return Ok(exit.or(say_where(written)));
     }
-    let mut counted = loaded.count(Selection::default())?;
+    let mut counted = loaded.count_for_report(Selection::default())?;
     // If the report cannot be written, the picture still is.
     let printed = counted.print_report(format, SortBy::default(), None);
     let mut kept = say_where(written);

@@ -48,7 +48,7 @@ pub(super) fn show(view: View, arguments: &ReportArgs) -> Result<Exit> {
 fn by(counted: &CountedProfile, files: &SymbolFiles, arguments: &ReportArgs) -> Result<String> {
     let options = GroupOptions {
         by: arguments.view.by.clone(),
-        sort: arguments.sort,
+        sort: arguments.sort.unwrap_or_default(),
         top: top(arguments, TOP),
     };
     if counted.has_names_alone && options.by.contains(&By::Line) {
@@ -61,7 +61,7 @@ fn by(counted: &CountedProfile, files: &SymbolFiles, arguments: &ReportArgs) -> 
     let symbols = (&counted.symbols, &lines);
     let groups = Groups::new(&counted.profile, &counted.tally, symbols, &options)?;
     Ok(match arguments.format {
-        ReportFormat::Text => groups::text::text(&groups, arguments.sort),
+        ReportFormat::Text => groups::text::text(&groups, options.sort),
         ReportFormat::Json => json(&groups)?,
     })
 }

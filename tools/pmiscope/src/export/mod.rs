@@ -22,8 +22,8 @@ use std::io::Write;
 use anyhow::Result;
 
 use crate::profile::Profile;
-use crate::report::Tally;
 use crate::report::processes::of_stack;
+use crate::report::{Stack, Tally};
 use crate::symbols::{Lines, Symbols};
 use samples::Events;
 use tree::Tree;
@@ -57,25 +57,31 @@ pub(crate) struct Export<'a> {
 
 impl<'a> Export<'a> {
     /// What a tally of a profile has; `lines` are of the same files as `symbols`.
-    ///
-    /// # Errors
-    ///
-    /// Samples cannot be read.
     pub(crate) fn new(
         profile: &'a Profile,
         (tally, symbols): (&'a Tally, &'a mut Symbols),
         lines: &Lines,
-    ) -> Result<Self> {
+    ) -> Self {
+        Self::of_stacks(profile, (tally, symbols), lines, |_| true)
+    }
+
+    /// The same with these stacks alone in the tree.
+    pub(crate) fn of_stacks(
+        profile: &'a Profile,
+        (tally, symbols): (&'a Tally, &'a mut Symbols),
+        lines: &Lines,
+        is_in: impl Fn(&Stack<'_>) -> bool,
+    ) -> Self {
         symbols.resolve(tally.addresses());
-        Ok(Self {
+        Self {
             profile,
             tally,
             symbols,
-            tree: Tree::new(tally, symbols, lines),
-            events: Events::new(profile, &tally.selection)?,
+            tree: Tree::new(tally, symbols, lines, is_in),
+            events: Events::new(profile, tally),
             anchor: None,
             programs: Vec::new(),
-        })
+        }
     }
 
     /// The same for perf, which is given this ELF file, and those of programs.

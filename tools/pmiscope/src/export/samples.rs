@@ -7,8 +7,8 @@ use anyhow::Result;
 use profiler::format::{Clock, Sample};
 
 use super::Export;
-use crate::profile::{Profile, ReadError, Timed};
-use crate::report::Selection;
+use crate::profile::{Profile, Reading, Timed};
+use crate::report::Tally;
 use crate::report::event::AIMED;
 use crate::report::model::{task_name, task_of};
 use crate::report::tally::SampleKey;
@@ -53,19 +53,15 @@ pub(crate) struct Event {
 
 impl Events {
     /// Those of the samples that a tally counts.
-    ///
-    /// # Errors
-    ///
-    /// Samples cannot be read.
-    pub(crate) fn new(profile: &Profile, selection: &Selection) -> Result<Self, ReadError> {
-        let run = of_run(profile);
+    pub(crate) fn new(profile: &Profile, tally: &Tally) -> Self {
+        let selection = &tally.selection;
         // Overflows beside those of the period, which have none.
         let aimed = Some(Event::new(AIMED, 1)).filter(|_| selection.has_event(Sample::AIMED));
         let mut events = Self {
             all: Vec::new(),
             places: Vec::new(),
         };
-        for (number, event) in run.into_iter().enumerate() {
+        for (number, event) in of_run(profile).into_iter().enumerate() {
             events.places.push(events.all.len());
             if u8::try_from(number).is_ok_and(|number| selection.has_event(number)) {
                 events.all.push(event);
@@ -73,36 +69,11 @@ impl Events {
         }
         events.places.push(events.all.len());
         events.all.extend(aimed);
-        events.count(profile, selection)?;
-        Ok(events)
-    }
-
-    fn count(&mut self, profile: &Profile, selection: &Selection) -> Result<(), ReadError> {
-        let mut add = |event: u8, samples: u64| {
-            if selection.has_event(event) {
-                let place = self.place(event);
-                self.all[place].samples += samples;
-            }
-        };
-        profile.for_each_of(
-            |core| selection.has_core(core),
-            selection.time.is_some(),
-            |samples| match samples.alike() {
-                Some(alike) if selection.is_plain() => {
-                    add(alike.event, samples.len() as u64);
-                    Ok(())
-                }
-                _ => samples.for_each(|it| {
-                    add(it.event, selection.has(it.stack, it.task, it.time).into());
-                }),
-            },
-        )?;
-        for &chain in profile.chains() {
-            if selection.has_chain(chain) {
-                add(chain.event, chain.samples);
-            }
+        for (event, samples) in tally.event_numbers() {
+            let place = events.place(event);
+            events.all[place].samples += samples;
         }
-        Ok(())
+        events
     }
 
     /// The places of those that have samples; of the first one, if none has.
@@ -209,7 +180,7 @@ impl Export<'_> {
         let mut expected = vec![0_u32; self.profile.cores() as usize];
         self.profile.for_each_of(
             |core| selection.has_core(core),
-            true,
+            Reading::Times,
             |samples| {
                 let core = samples.core;
                 let expected = &mut expected[core as usize];

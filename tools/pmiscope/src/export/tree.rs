@@ -81,8 +81,13 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// The stacks of a tally, whose addresses have been resolved.
-    pub(crate) fn new(tally: &Tally, symbols: &Symbols, lines: &Lines) -> Self {
+    /// These of the stacks of a tally, whose addresses have been resolved.
+    pub(crate) fn new(
+        tally: &Tally,
+        symbols: &Symbols,
+        lines: &Lines,
+        is_in: impl Fn(&Stack<'_>) -> bool,
+    ) -> Self {
         let mut builder = Builder {
             symbols,
             lines,
@@ -93,7 +98,8 @@ impl Tree {
             children: HashMap::new(),
         };
         let mut chains: HashMap<(usize, u8), u32> = HashMap::new();
-        for (stack_number, stack) in tally.numbered_stacks() {
+        let stacks = tally.numbered_stacks();
+        for (stack_number, stack) in stacks.filter(|(_, stack)| is_in(stack)) {
             let key = (stack.outer.number, stack.end as u8);
             let chain = *chains.entry(key).or_insert_with(|| builder.chain(&stack));
             let leaf = builder.innermost(chain, &stack);
@@ -108,7 +114,7 @@ impl Tree {
         builder.tree
     }
 
-    /// The innermost node of the stack with this number in the profile, if it was counted.
+    /// The innermost node of the stack with this number in the profile, if the tree has it.
     pub(crate) fn leaf(&self, stack: u32) -> Option<u32> {
         let leaf = self.leaves.get(stack as usize).copied();
         leaf.filter(|&leaf| leaf != NONE)

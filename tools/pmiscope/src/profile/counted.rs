@@ -15,8 +15,8 @@ pub(crate) struct Counted {
     pub task: u16,
     pub event: u8,
     pub period: u64,
-    /// What the handler before it cost.
-    pub cost: u32,
+    /// What the handler before it cost; `None` where costs are not read.
+    pub cost: Option<u32>,
     pub sequence: u32,
     /// In ticks of the run; 0 where times are not read.
     pub time: u64,
@@ -24,44 +24,54 @@ pub(crate) struct Counted {
     pub has_exact: bool,
 }
 
-/// The columns of [`Counted`].
-pub(super) const COUNTED: [Field; 6] = [
-    Field::Stack,
-    Field::Task,
-    Field::Event,
-    Field::Period,
-    Field::Cost,
-    Field::Gap,
+/// What is read of samples: each also reads what the one before it does. Costs and times differ from
+/// sample to sample, so that they take most of a file.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Reading {
+    Counts,
+    Costs,
+    Times,
+}
+
+/// The columns of [`Counted`], and from where on each is read.
+const COUNTED: [(Field, Reading); 7] = [
+    (Field::Stack, Reading::Counts),
+    (Field::Task, Reading::Counts),
+    (Field::Event, Reading::Counts),
+    (Field::Period, Reading::Counts),
+    (Field::Gap, Reading::Counts),
+    (Field::Cost, Reading::Costs),
+    (Field::Time, Reading::Times),
 ];
 
-/// Those columns of a block.
+/// Those columns of a block. One that is not read has zeros.
 #[derive(Default)]
 pub(super) struct CountedColumns {
     stack: Numbers,
     task: Numbers,
     event: Numbers,
     period: Numbers,
-    cost: Numbers,
     gap: Numbers,
-    /// Empty where times are not read.
+    cost: Numbers,
     time: Numbers,
 }
 
 impl CountedColumns {
-    pub(super) const fn time_mut(&mut self) -> &mut Numbers {
-        &mut self.time
-    }
-
-    /// In the order of [`COUNTED`].
-    pub(super) fn each_mut(&mut self) -> [&mut Numbers; COUNTED.len()] {
-        [
+    /// The columns that are read, with what each is of.
+    pub(super) fn read(&mut self, reading: Reading) -> impl Iterator<Item = (Field, &mut Numbers)> {
+        // In the order of `COUNTED`.
+        let columns = [
             &mut self.stack,
             &mut self.task,
             &mut self.event,
             &mut self.period,
-            &mut self.cost,
             &mut self.gap,
-        ]
+            &mut self.cost,
+            &mut self.time,
+        ];
+        let all = COUNTED.into_iter().zip(columns);
+        all.filter(move |((_, from), _)| *from <= reading)
+            .map(|((field, _), column)| (field, column))
     }
 }
 
@@ -73,6 +83,7 @@ pub(crate) struct CountedSamples<'a> {
     pub(super) rows: Range<usize>,
     /// The first one's sequence number if none is missing before it.
     pub(super) next: u32,
+    pub(super) has_costs: bool,
     /// The time of the core's sample before them, if times are read.
     pub(super) since: Option<u64>,
     pub(crate) core: u32,
@@ -158,7 +169,7 @@ impl CountedSamples<'_> {
         self.columns.cost.most()
     }
 
-    /// Calls `each` with the costs of these of the samples.
+    /// Calls `each` with the costs of these of the samples, if costs are read.
     ///
     /// # Errors
     ///
@@ -169,9 +180,14 @@ impl CountedSamples<'_> {
         mut each: impl FnMut(u32),
     ) -> Result<(), ReadError> {
         let mut is_damaged = false;
+        let rows = if self.has_costs {
+            self.rows_of(some)
+        } else {
+            0..0
+        };
         self.columns
             .cost
-            .for_each(self.rows_of(some), |cost| match u32::try_from(cost) {
+            .for_each(rows, |cost| match u32::try_from(cost) {
                 Ok(cost) => each(cost),
                 Err(_) => is_damaged = true,
             });
@@ -217,7 +233,7 @@ impl CountedSamples<'_> {
                 // As `block.rs` has it.
                 let expected = now
                     .wrapping_add(sample.period)
-                    .wrapping_add(sample.cost.into());
+                    .wrapping_add(sample.cost.unwrap_or(0).into());
                 *now = expected.wrapping_add(unzigzag(self.columns.time.at(row)));
                 sample.time = *now;
             }
@@ -241,7 +257,10 @@ impl CountedSamples<'_> {
             task: u16::try_from(columns.task.at(row)).ok()?,
             event: u8::try_from(columns.event.at(row)).ok()?,
             period: columns.period.at(row),
-            cost: u32::try_from(columns.cost.at(row)).ok()?,
+            cost: match self.has_costs {
+                true => Some(u32::try_from(columns.cost.at(row)).ok()?),
+                false => None,
+            },
             sequence,
             time: 0,
             has_exact: self.profile.stacks().has_exact(stack as usize),

@@ -69,7 +69,7 @@ mod write;
 mod zeros;
 
 pub use chains::ChainCount;
-pub(crate) use counted::{Alike, Counted, CountedSamples};
+pub(crate) use counted::{Alike, Counted, CountedSamples, Reading};
 pub(crate) use programs::EmbeddedProgram;
 pub(crate) use read::{Profile, ReadError, is_profile};
 pub(crate) use samples::Timed;

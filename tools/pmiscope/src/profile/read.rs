@@ -13,10 +13,10 @@ use profiler::format::{Description, EventDescription, Sample, record_words};
 use thiserror::Error;
 
 use super::assembly::{Assembly, Core, Incomplete, StoredBlock};
-use super::block::{Field, Slots};
+use super::block::Slots;
 use super::chains::{ChainCount, ChainHash};
 use super::chunk::{Chunks, Kind};
-use super::counted::{COUNTED, CountedColumns, CountedSamples};
+use super::counted::{CountedColumns, CountedSamples, Reading};
 use super::hash::{RunHash, StackHash, stack_hash};
 use super::names::Names;
 use super::samples::{BlockReader, Cache, CoreSamples};
@@ -247,8 +247,9 @@ impl Profile {
         for &chain in self.chains() {
             add(chain);
         }
-        self.for_each_counted(
+        self.for_each_of(
             |_| true,
+            Reading::Counts,
             |samples| {
                 samples.for_each(|sample| {
                     add(ChainCount {
@@ -271,28 +272,15 @@ impl Profile {
     }
 
     /// Calls `each` with what is counted of the samples of these cores: block by block, each core's
-    /// in order.
+    /// in order. What is not in `reading` is not there.
     ///
     /// # Errors
     ///
     /// [`ReadError`]; those of `each`.
-    pub(crate) fn for_each_counted(
-        &self,
-        is_selected: impl Fn(u32) -> bool,
-        each: impl FnMut(&CountedSamples<'_>) -> Result<(), ReadError>,
-    ) -> Result<(), ReadError> {
-        self.for_each_of(is_selected, false, each)
-    }
-
-    /// The same; samples have their times, if that is asked for, which is one column more.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::for_each_counted`].
     pub(crate) fn for_each_of(
         &self,
         is_selected: impl Fn(u32) -> bool,
-        with_times: bool,
+        reading: Reading,
         mut each: impl FnMut(&CountedSamples<'_>) -> Result<(), ReadError>,
     ) -> Result<(), ReadError> {
         let mut reader = self.reader()?;
@@ -302,12 +290,8 @@ impl Profile {
                 continue;
             }
             let (block, unpacker) = reader.block(stored)?;
-            for (column, field) in columns.each_mut().into_iter().zip(COUNTED) {
+            for (field, column) in columns.read(reading) {
                 let whole = block.field(field, unpacker, column);
-                whole.ok_or(ReadError::Damaged(stored.at))?;
-            }
-            if with_times {
-                let whole = block.field(Field::Time, unpacker, columns.time_mut());
                 whole.ok_or(ReadError::Damaged(stored.at))?;
             }
             let mut at = 0;
@@ -321,7 +305,8 @@ impl Profile {
                         columns: &columns,
                         rows,
                         next: block.next_of(segment),
-                        since: with_times.then(|| block.since(segment)),
+                        has_costs: reading >= Reading::Costs,
+                        since: (reading == Reading::Times).then(|| block.since(segment)),
                         core,
                     })?;
                 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::Only;
-use crate::profile::ChainCount;
+use crate::profile::{ChainCount, Reading};
 
 /// Which of a profile's samples are counted: all that is said holds of each.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -35,6 +35,14 @@ impl Selection {
     #[inline]
     pub(crate) const fn is_plain(&self) -> bool {
         self.tasks.is_none() && self.time.is_none() && self.stacks.is_none()
+    }
+
+    /// What has to be read of samples to tell whether they are counted.
+    pub(crate) const fn reading(&self) -> Reading {
+        match self.time {
+            Some(_) => Reading::Times,
+            None => Reading::Counts,
+        }
     }
 
     /// Whether a sample of a core and an event that are counted is counted.

@@ -13,7 +13,7 @@ use super::selection::Selection;
 use super::stack::{Chain, Stack};
 use crate::chain::{Link, Repair, Repaired};
 use crate::profile::stacks as profile;
-use crate::profile::{Alike, ChainCount, Counted, CountedSamples, Profile, ReadError};
+use crate::profile::{Alike, ChainCount, Counted, CountedSamples, Profile, ReadError, Reading};
 use crate::symbols::callframe::{Caller, Callers};
 use crate::symbols::{Frame, Symbols};
 
@@ -31,6 +31,8 @@ pub struct Tally {
     of_stacks: Vec<u64>,
     /// Samples by the number of the task that ran.
     of_tasks: Histogram,
+    /// Samples by the number of the event.
+    of_events: Histogram,
     places: Places,
     chains: Chains,
     /// Samples whose stacks have a property.
@@ -41,7 +43,7 @@ pub struct Tally {
     /// Each of the run's events, in their order.
     pub events: Vec<EventTally>,
     /// The cost of each sample's handler, in ticks, as the next sample reports it; of all
-    /// events, whichever are counted.
+    /// events, whichever are counted. None if costs were not asked for.
     pub handler: Distribution,
     /// Records that this version cannot read.
     pub unreadable: u64,
@@ -478,6 +480,27 @@ impl Tally {
         callers: &Callers,
         selection: Selection,
     ) -> Result<Self, ReadError> {
+        Self::counted((profile, callers), selection, Reading::Counts)
+    }
+
+    /// The same, with the costs of the handler.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub fn with_costs(
+        profile: &Profile,
+        callers: &Callers,
+        selection: Selection,
+    ) -> Result<Self, ReadError> {
+        Self::counted((profile, callers), selection, Reading::Costs)
+    }
+
+    fn counted(
+        (profile, callers): (&Profile, &Callers),
+        selection: Selection,
+        reading: Reading,
+    ) -> Result<Self, ReadError> {
         let mut tally = Self {
             selection,
             events: vec![EventTally::default(); profile.events().len()],
@@ -487,7 +510,8 @@ impl Tally {
         let selection = tally.selection.clone();
         let is_selected = |core| selection.has_core(core);
         let mut cores: Vec<_> = (0..profile.cores()).map(Counting::new).collect();
-        profile.for_each_of(is_selected, selection.time.is_some(), |samples| {
+        let reading = selection.reading().max(reading);
+        profile.for_each_of(is_selected, reading, |samples| {
             tally.count_all(&mut cores[samples.core as usize], samples)
         })?;
         for &chain in profile.chains() {
@@ -545,6 +569,7 @@ impl Tally {
         }
         let has_period = core.count_alike(event, now, count as u64);
         samples.count_stacks(&mut self.of_stacks)?;
+        self.of_events.add(event.into(), count as u64);
         if let Some(event) = self.events.get_mut(usize::from(event)) {
             event.samples += count as u64;
             event.exact += samples.exact();
@@ -562,8 +587,8 @@ impl Tally {
     fn count(&mut self, core: &mut Counting, sample: &Counted) {
         core.numbers.pass(sample.sequence);
         core.all += 1;
-        if sample.sequence != 0 {
-            self.handler.add(sample.cost.into());
+        if let Some(cost) = sample.cost.filter(|_| sample.sequence != 0) {
+            self.handler.add(cost.into());
         }
         if !self.selection.has_event(sample.event) {
             core.others += 1;
@@ -586,6 +611,7 @@ impl Tally {
         }
         self.of_stacks[sample.stack as usize] += 1;
         self.of_tasks.add(sample.task.into(), 1);
+        self.of_events.add(sample.event.into(), 1);
     }
 
     /// Counts a chain that was counted in place.
@@ -606,6 +632,7 @@ impl Tally {
         self.counted_in_place += chain.samples;
         self.of_stacks[chain.stack as usize] += chain.samples;
         self.of_tasks.add(chain.task.into(), chain.samples);
+        self.of_events.add(chain.event.into(), chain.samples);
     }
 
     /// Forgets what is known of the few samples alone that were not counted in place.
@@ -777,7 +804,7 @@ impl Tally {
         let selection = &self.selection;
         profile.for_each_of(
             |core| selection.has_core(core),
-            selection.time.is_some(),
+            selection.reading(),
             |samples| {
                 samples.for_each(|sample| {
                     let &Counted {
@@ -807,6 +834,12 @@ impl Tally {
     pub fn tasks(&self) -> impl Iterator<Item = (u16, u64)> {
         let tasks = (0..=u16::MAX).zip(self.of_tasks.0.iter().copied());
         tasks.filter(|&(_, samples)| samples > 0)
+    }
+
+    /// The numbers of the events that samples are of, aims among them, and the samples of each.
+    pub(crate) fn event_numbers(&self) -> impl Iterator<Item = (u8, u64)> {
+        let events = (0..=u8::MAX).zip(self.of_events.0.iter().copied());
+        events.filter(|&(_, samples)| samples > 0)
     }
 
     /// The chains of the stacks, by their numbers.

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use profiler::format::{Clock, State};
 use serde::Serialize;
 
-use crate::profile::{Counted, Profile, ReadError};
+use crate::profile::{Counted, Profile, ReadError, Reading};
 use crate::report::Selection;
 
 /// What is shown of each piece of time.
@@ -102,7 +102,7 @@ impl Timeline {
         };
         profile.for_each_of(
             |core| selection.has_core(core),
-            true,
+            Reading::Times,
             |samples| {
                 let mut shown = cores.iter_mut();
                 let Some(core) = shown.find(|it| it.core == samples.core) else {

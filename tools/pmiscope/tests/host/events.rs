@@ -140,7 +140,8 @@ fn an_exact_address_is_what_executed() {
     assert!(words.join(" ").contains(said), "{text}");
     // Two that differ in nothing else are not one.
     let symbols = Symbols::new(&kernel.elf).unwrap();
-    let tally = report::Tally::new(&profile, symbols.callers(), Selection::default()).unwrap();
+    let tally =
+        report::Tally::with_costs(&profile, symbols.callers(), Selection::default()).unwrap();
     assert_eq!(tally.stacks().count(), 3);
 }
 
@@ -163,7 +164,7 @@ fn samples_of_other_events_are_not_lost() {
         events: 1.into(),
         ..Selection::default()
     };
-    let tally = report::Tally::new(&profile, symbols.callers(), selection).unwrap();
+    let tally = report::Tally::with_costs(&profile, symbols.callers(), selection).unwrap();
     assert_eq!((tally.samples(), tally.cores[0].gaps), (1, 0));
 }
 
@@ -672,7 +673,7 @@ fn the_flame_graph_says_which_event_it_is_of() {
             events: event.into_iter().collect(),
             ..Selection::default()
         };
-        let tally = report::Tally::new(&profile, symbols.callers(), selection).unwrap();
+        let tally = report::Tally::with_costs(&profile, symbols.callers(), selection).unwrap();
         let stacks = flame::Stacks::new(&profile, &tally, &mut symbols, None).unwrap();
         let mut picture = Vec::new();
         flame::draw(

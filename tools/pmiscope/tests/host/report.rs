@@ -18,7 +18,7 @@ use crate::fixture::{Seen, description, kernel, profile, profile_of, profile_of_
 /// The report on a profile of the tests' kernel.
 pub fn report_on(profile: &Profile, selection: Selection, options: Options) -> Report {
     let mut symbols = Symbols::new(&kernel().elf).unwrap();
-    let tally = Tally::new(profile, symbols.callers(), selection).unwrap();
+    let tally = Tally::with_costs(profile, symbols.callers(), selection).unwrap();
     Report::new(profile, &tally, &mut symbols, options).unwrap()
 }
 
@@ -34,7 +34,7 @@ fn folded(profile: &Profile, root: Option<Root>) -> Vec<String> {
 
 fn stacks(profile: &Profile, root: Option<Root>) -> flame::Stacks {
     let mut symbols = Symbols::new(&kernel().elf).unwrap();
-    let tally = Tally::new(profile, symbols.callers(), Selection::default()).unwrap();
+    let tally = Tally::with_costs(profile, symbols.callers(), Selection::default()).unwrap();
     flame::Stacks::new(profile, &tally, &mut symbols, root).unwrap()
 }
 

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use crate::fixture::{Seen, description, host, kernel, run_end, two_events};
 
 /// What is counted of a run's samples.
-#[derive(PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 struct Counts {
     /// Of each core: its number, the samples, how many are missing between them.
     cores: Vec<(u32, u64, u64)>,
@@ -221,9 +221,13 @@ proptest! {
                     events: event.into_iter().collect(),
                     ..Selection::default()
                 };
-                let tally = Tally::new(&profile, symbols.callers(), selection.clone()).unwrap();
+                let tally = Tally::with_costs(&profile, symbols.callers(), selection.clone()).unwrap();
                 let events = profile.events().len();
-                prop_assert_eq!(Counts::of(&tally), Counts::expected(&cores, &selection, events));
+                let expected = Counts::expected(&cores, &selection, events);
+                prop_assert_eq!(Counts::of(&tally), expected.clone());
+                let tally = Tally::new(&profile, symbols.callers(), selection).unwrap();
+                let without_costs = Counts { handler: None, ..expected };
+                prop_assert_eq!(Counts::of(&tally), without_costs);
             }
         }
     }
@@ -250,7 +254,7 @@ fn a_core_has_all_its_samples_whichever_are_chosen() {
         ..Selection::default()
     };
     for selection in [of_task, of_time] {
-        let tally = Tally::new(&profile, symbols.callers(), selection).unwrap();
+        let tally = Tally::with_costs(&profile, symbols.callers(), selection).unwrap();
         assert!(tally.samples() < 10);
         let event = &tally.events[0];
         assert_eq!(event.samples, tally.samples());
