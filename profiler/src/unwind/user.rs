@@ -75,8 +75,14 @@ mod bit {
     pub(super) const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 }
 
-/// The bits of an address below a page, by the level of the table that maps it: the root is the first.
-const LEVELS: [u32; 4] = [39, 30, 21, 12];
+/// The number of bits of an address below what an entry maps, by the level of its table: the root is the
+/// first.
+mod below {
+    pub(super) const ROOT: u32 = 39;
+    pub(super) const GIB: u32 = 30;
+    pub(super) const TWO_MIB: u32 = 21;
+    pub(super) const PAGE: u32 = 12;
+}
 
 /// A page of a program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -98,6 +104,19 @@ impl Page {
         physical: 0,
         is_executable: false,
     };
+
+    /// The page of `address` by the entry that maps it, of which so many bits of an address are below;
+    /// `any` has the bits that any entry on the way to it has.
+    #[inline(always)]
+    const fn of(address: u64, entry: u64, below: u32, any: u64) -> Self {
+        let within = (1 << below) - 1;
+        Self {
+            start: address & !within,
+            within,
+            physical: entry & bit::ADDRESS & !within,
+            is_executable: any & bit::NO_EXECUTE == 0,
+        }
+    }
 
     const fn contains(&self, address: u64) -> bool {
         address & !self.within == self.start
@@ -197,32 +216,33 @@ impl<'a, T: Target> Memory<'a, T> {
         if address >= USER_END {
             return None;
         }
-        let mut table = self.memory.root & bit::ADDRESS;
-        let mut any = 0;
-        for (level, shift) in LEVELS.into_iter().enumerate() {
-            let index = address >> shift & 511;
-            let entry = self.physical_word(table + index * WORD)?;
-            if entry & bit::PRESENT_AND_USER != bit::PRESENT_AND_USER {
-                return None;
-            }
-            any |= entry;
-            let is_huge = entry & bit::HUGE != 0;
-            if level == 0 && is_huge {
-                // Reserved: no processor goes on here.
-                return None;
-            }
-            if is_huge || level == LEVELS.len() - 1 {
-                let within = (1 << shift) - 1;
-                return Some(Page {
-                    start: address & !within,
-                    within,
-                    physical: entry & bit::ADDRESS & !within,
-                    is_executable: any & bit::NO_EXECUTE == 0,
-                });
-            }
-            table = entry & bit::ADDRESS;
+        // Level by level: each is a few instructions, and a walk has two of these.
+        let root = self.entry(self.memory.root, address, below::ROOT)?;
+        if root & bit::HUGE != 0 {
+            // Reserved: no processor goes on here.
+            return None;
         }
-        None
+        let upper = self.entry(root, address, below::GIB)?;
+        let any = root | upper;
+        if upper & bit::HUGE != 0 {
+            return Some(Page::of(address, upper, below::GIB, any));
+        }
+        let middle = self.entry(upper, address, below::TWO_MIB)?;
+        let any = any | middle;
+        if middle & bit::HUGE != 0 {
+            return Some(Page::of(address, middle, below::TWO_MIB, any));
+        }
+        let page = self.entry(middle, address, below::PAGE)?;
+        Some(Page::of(address, page, below::PAGE, any | page))
+    }
+
+    /// The entry for `address` of the table that `of` leads to, an entry or CR3, if it lets the program go
+    /// on.
+    #[inline(always)]
+    fn entry(&mut self, of: u64, address: u64, below: u32) -> Option<u64> {
+        let index = address >> below & 511;
+        let entry = self.physical_word((of & bit::ADDRESS) + index * WORD)?;
+        (entry & bit::PRESENT_AND_USER == bit::PRESENT_AND_USER).then_some(entry)
     }
 
     /// Loads the word at an address of the program, if it is aligned and may be read.
@@ -231,14 +251,21 @@ impl<'a, T: Target> Memory<'a, T> {
         if !address.is_multiple_of(WORD) {
             return None;
         }
-        if !self.data.contains(address) {
-            self.data = self.translate(address)?;
-            self.set_pairs();
-        }
+        self.look_at(address)?;
         let Page {
             physical, within, ..
         } = self.data;
         self.physical_word(physical | address & within)
+    }
+
+    /// Looks at the page of a stack that `address` is in.
+    #[inline(always)]
+    fn look_at(&mut self, address: u64) -> Option<()> {
+        if !self.data.contains(address) {
+            self.data = self.translate(address)?;
+            self.set_pairs();
+        }
+        Some(())
     }
 
     /// Sets the pairs of the page that is looked at.
@@ -312,14 +339,23 @@ impl<'a, T: Target> Memory<'a, T> {
     /// Proves the pair of words that a frame pointer leads to, and loads it.
     #[inline(always)]
     fn pair(&mut self, fp: u64, floor: u64) -> Result<[u64; 2], ChainEnd> {
-        let within = fp.wrapping_sub(self.pairs.start);
-        if within >= self.pairs.room || !fp.is_multiple_of(WORD) || fp < floor {
+        if !fp.is_multiple_of(WORD) || fp < floor {
             return self.other_pair(fp, floor);
         }
+        match self.pair_of_page(fp) {
+            Some(pair) => Ok(pair),
+            None => self.other_pair(fp, floor),
+        }
+    }
+
+    /// Loads an aligned pair, if it is in the page that is looked at.
+    #[inline(always)]
+    fn pair_of_page(&self, fp: u64) -> Option<[u64; 2]> {
+        let within = fp.wrapping_sub(self.pairs.start);
         // All of the page is RAM, which is mapped for ever.
         let mapped = self.pairs.mapped.wrapping_add(within);
         let load = |address| self.target.load(Slot(address));
-        Ok([load(mapped), load(mapped.wrapping_add(WORD))])
+        (within < self.pairs.room).then(|| [load(mapped), load(mapped.wrapping_add(WORD))])
     }
 
     /// The same, wherever it may be.
@@ -333,6 +369,10 @@ impl<'a, T: Target> Memory<'a, T> {
         }
         if fp >= USER_END - WORD {
             return Err(ChainEnd::FrameAbove);
+        }
+        self.look_at(fp).ok_or(ChainEnd::UserUnmapped)?;
+        if let Some(pair) = self.pair_of_page(fp) {
+            return Ok(pair);
         }
         let mut word = |address| self.word(address).ok_or(ChainEnd::UserUnmapped);
         Ok([word(fp)?, word(fp + WORD)?])
