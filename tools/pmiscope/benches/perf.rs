@@ -18,19 +18,38 @@ use pmiscope::internals::units::grouped;
 use serde_json::Value;
 
 const MODELS: [&str; 2] = ["intel-v5", "amd-v2"];
-const WORKLOADS: [&str; 2] = ["arithmetic", "recursion"];
-/// Of each, what its stacks are like, and how many times as much perf is to cost.
-const TO_REACH: [(&str, f64); 2] = [("shallow", 10.0), ("deep", 8.0)];
-/// Periods, and how many units of a workload perf samples at each: a unit of either is
-/// some 60,000 instructions.
+/// What perf samples in user mode, and pmiscope in its kernel: its name, what its stacks are like, and
+/// how many times as much perf is to cost.
+const LOOPS: [(&str, &str, f64); 2] = [("arithmetic", "shallow", 10.0), ("recursion", "deep", 8.0)];
+/// What both sample in user mode, and in the kernel while it serves that: a program, and by which
+/// event.
+const PROGRAMS: [(&str, &str); 4] = [
+    ("process-arithmetic", "instructions:u"),
+    ("process-recursion", "instructions:u"),
+    ("process-recursion", "instructions:k"),
+    ("process-calls", "instructions:k"),
+];
+/// Periods, and how many units of a workload perf samples at each: a unit of most is some 60,000
+/// instructions.
 const PERIODS: [(u64, u64); 4] = [(100, 16), (1_000, 48), (10_000, 160), (100_000, 480)];
+/// Of programs, whose starts and ends are in a run of pmiscope's, only where these are few.
+const PERIODS_OF_PROGRAMS: [(u64, u64); 2] = [(100, 16), (1_000, 48)];
+
+/// What is sampled: a workload, by this event, each so many of them; and for perf, how long.
+#[derive(Clone, PartialEq, Eq)]
+struct Sampled {
+    workload: String,
+    event: String,
+    period: u64,
+}
 
 /// A run of perf.
 struct PerfRun {
-    workload: String,
+    of: Sampled,
     settings: String,
-    period: u64,
     samples: u64,
+    /// Those of the program's start and end.
+    outside: u64,
     due: u64,
     lost: u64,
     throttled: u64,
@@ -43,7 +62,10 @@ struct PerfRun {
 struct OwnRun {
     samples: u64,
     due: u64,
+    /// By the clock, beside what is sampled: right where nothing else runs.
     cost: u64,
+    /// As handlers see it: from the first thing that they do to the last.
+    seen_by_handlers: u64,
 }
 
 fn main() {
@@ -51,52 +73,45 @@ fn main() {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder for the profiles");
-    println!(
-        "perf: instructions:u of a loop, chains by frame pointers (-g), a ring that holds all;"
-    );
+    println!("perf: chains by frame pointers (-g), a ring that holds all;");
     println!("      stock: as Linux comes; else: without its throttling");
-    println!("pmiscope: the same loop in its kernel, always with chains");
-    println!("cost: the guest's instructions for a sample, beside those of the loop");
+    println!("pmiscope: always with chains");
+    println!("cost: the guest's instructions for a sample, beside those of what is sampled");
     let runs = MODELS.map(|model| thread::spawn(move || perf(model)));
-    let mut least = WORKLOADS.map(|_| f64::INFINITY);
+    let mut least = LOOPS.map(|_| f64::INFINITY);
     for (model, runs) in MODELS.into_iter().zip(runs) {
         let runs = runs.join().expect("rows");
-        for (workload, least) in WORKLOADS.into_iter().zip(&mut least) {
-            println!("\n{model}, {workload}");
-            println!(
-                "{:>8} {:>21} {:>10} {:>21} {:>11} {:>7} {:>21} {:>7}",
-                "", "perf, stock", "", "not throttled", "cost", "cost", "pmiscope", ""
-            );
-            println!(
-                "{:>8} {:>21} {:>10} {:>21} {:>11} {:>7} {:>21} {:>7} {:>8}",
-                "period",
-                "samples",
-                "throttled",
-                "samples",
-                "no chains",
-                "-g",
-                "samples",
-                "cost",
-                "-g to it"
-            );
+        let own = |of: &Sampled, event| own((model, event), of, due(&runs, of), folder.path());
+        let mut unseen = u64::MAX;
+        for ((workload, ..), least) in LOOPS.into_iter().zip(&mut least) {
+            head(&format!(
+                "{model}, {workload}: instructions:u of a loop, which pmiscope runs in its kernel"
+            ));
             for (period, _) in PERIODS {
-                let of = |settings: &str| {
-                    let mut of = runs.iter().filter(|run| {
-                        (run.workload.as_str(), run.period) == (workload, period)
-                            && run.settings == settings
-                    });
-                    of.next().expect("each was asked for")
-                };
-                let own = own(model, workload, period, of("chains").due, folder.path());
-                let (row, times) = row(of, &own);
+                let of = sampled(workload, "instructions:u", period);
+                let own = own(&of, "instructions");
+                unseen = unseen.min(own.cost - own.seen_by_handlers);
+                let (row, times) = row(&runs, &of, &own, own.cost);
                 println!("{row}");
                 *least = least.min(times);
+            }
+        }
+        println!(
+            "\nhandlers do not see {unseen} of a cost; below these are added to what they see"
+        );
+        for (workload, event) in PROGRAMS {
+            head(&format!("{model}, {workload}: {event} of the same program"));
+            for (period, _) in PERIODS_OF_PROGRAMS {
+                let of = sampled(workload, event, period);
+                let own = own(&of, event);
+                let cost = own.seen_by_handlers + unseen;
+                println!("{}", row(&runs, &of, &own, cost).0);
             }
         }
     }
     // As the table of `make bench` has its rows.
     println!();
-    for ((stacks, to_reach), least) in TO_REACH.into_iter().zip(least) {
+    for ((_, stacks, to_reach), least) in LOOPS.into_iter().zip(least) {
         let name = format!("perf's cost over ours, {stacks} stacks, at the least");
         let is_reached = support::verdict(least >= to_reach);
         support::row([
@@ -108,23 +123,66 @@ fn main() {
     }
 }
 
+fn sampled(workload: &str, event: &str, period: u64) -> Sampled {
+    Sampled {
+        workload: workload.to_owned(),
+        event: event.to_owned(),
+        period,
+    }
+}
+
+/// The head of a table.
+fn head(title: &str) {
+    println!("\n{title}");
+    println!(
+        "{:>8} {:>21} {:>10} {:>21} {:>11} {:>7} {:>21} {:>7}",
+        "", "perf, stock", "", "not throttled", "cost", "cost", "pmiscope", ""
+    );
+    println!(
+        "{:>8} {:>21} {:>10} {:>21} {:>11} {:>7} {:>21} {:>7} {:>8}",
+        "period",
+        "samples",
+        "throttled",
+        "samples",
+        "no chains",
+        "-g",
+        "samples",
+        "cost",
+        "-g to it"
+    );
+}
+
+/// The number of samples that perf had to take.
+fn due(runs: &[PerfRun], of: &Sampled) -> u64 {
+    with_settings(runs, of, "chains").due
+}
+
+/// The run of perf with these settings.
+fn with_settings<'a>(runs: &'a [PerfRun], of: &Sampled, settings: &str) -> &'a PerfRun {
+    let mut of = runs
+        .iter()
+        .filter(|run| run.of == *of && run.settings == settings);
+    of.next().expect("each was asked for")
+}
+
 /// A row, and how much more perf costs.
-fn row<'a>(of: impl Fn(&str) -> &'a PerfRun, own: &OwnRun) -> (String, f64) {
-    let [stock, no_chains, chains] = ["stock", "no-chains", "chains"].map(of);
+fn row(runs: &[PerfRun], of: &Sampled, own: &OwnRun, cost: u64) -> (String, f64) {
+    let settings = ["stock", "no-chains", "chains"];
+    let [stock, no_chains, chains] = settings.map(|it| with_settings(runs, of, it));
     let part = |samples, due| format!("{} of {}", grouped(samples), grouped(due));
     #[allow(clippy::cast_precision_loss)] // shown with two digits
-    let times = chains.cost() as f64 / own.cost as f64;
+    let times = chains.cost() as f64 / cost as f64;
     let lost: u64 = [stock, no_chains, chains].map(|run| run.lost).iter().sum();
     let row = format!(
         "{:>8} {:>21} {:>10} {:>21} {:>11} {:>7} {:>21} {:>7} {times:>7.2}x{}",
-        grouped(chains.period),
+        grouped(of.period),
         part(stock.samples, stock.due),
         stock.throttled,
         part(chains.samples, chains.due),
         grouped(no_chains.cost()),
         grouped(chains.cost()),
         part(own.samples, own.due),
-        grouped(own.cost),
+        grouped(cost),
         if lost > 0 { " (perf lost some)" } else { "" },
     );
     (row, times)
@@ -134,13 +192,18 @@ impl PerfRun {
     fn read(line: &str) -> Option<Self> {
         let mut words = line.strip_prefix("row ")?.split_whitespace();
         let workload = words.next()?.to_owned();
+        let event = words.next()?.to_owned();
         let settings = words.next()?.to_owned();
         let mut number = || words.next()?.parse().ok();
         Some(Self {
-            workload,
+            of: Sampled {
+                workload,
+                event,
+                period: number()?,
+            },
             settings,
-            period: number()?,
             samples: number()?,
+            outside: number()?,
             due: number()?,
             lost: number()?,
             throttled: number()?,
@@ -150,7 +213,8 @@ impl PerfRun {
     }
 
     fn cost(&self) -> u64 {
-        self.with.saturating_sub(self.without) / self.samples.max(1)
+        let of_loop = self.samples.saturating_sub(self.outside);
+        self.with.saturating_sub(self.without) / of_loop.max(1)
     }
 }
 
@@ -162,7 +226,13 @@ fn perf(model: &str) -> Vec<PerfRun> {
         .arg(freestanding())
         .arg(scripts.join("bench.sh"))
         .args([model, "1"])
-        .args(PERIODS.map(|(period, units)| format!("{period}:{units}")))
+        .args(LOOPS.into_iter().flat_map(|(workload, ..)| {
+            PERIODS.map(|(period, units)| format!("{workload}=instructions:u:{period}:{units}"))
+        }))
+        .args(PROGRAMS.into_iter().flat_map(|(workload, event)| {
+            PERIODS_OF_PROGRAMS
+                .map(|(period, units)| format!("{workload}={event}:{period}:{units}"))
+        }))
         .env("LAB_TIMEOUT", "1800")
         .output()
         .expect("a shell");
@@ -185,12 +255,12 @@ fn freestanding() -> PathBuf {
 }
 
 /// A run of pmiscope that takes as many samples. Its ring holds them all, too.
-fn own(model: &str, workload: &str, period: u64, samples: u64, folder: &Path) -> OwnRun {
+fn own((model, event): (&str, &str), of: &Sampled, samples: u64, folder: &Path) -> OwnRun {
     let path = folder.join("profile.pmi");
-    let [period, samples] = [period, samples].map(|number| number.to_string());
+    let [period, samples] = [of.period, samples].map(|number| number.to_string());
     #[rustfmt::skip]
     let arguments = [
-        "--pmu", model, "--smp", "1", "--workload", workload, "--event", "instructions",
+        "--pmu", model, "--smp", "1", "--workload", &of.workload, "--event", event,
         "--period", &period, "--samples", &samples,
     ];
     let report = support::run("lab", &arguments, &path);
@@ -201,7 +271,7 @@ fn own(model: &str, workload: &str, period: u64, samples: u64, folder: &Path) ->
 
     let file = std::fs::read(&path).expect("the profile that was just written");
     let profile = Profile::read(file).expect("a profile");
-    let (mut first, mut last, mut ran, mut behind) = (None, 0, 0, 0);
+    let (mut first, mut last, mut ran, mut behind, mut seen) = (None, 0, 0, 0, 0);
     let read = profile.for_each_sample(0, |sample| {
         last = sample.time;
         if first.is_none() {
@@ -209,6 +279,7 @@ fn own(model: &str, workload: &str, period: u64, samples: u64, folder: &Path) ->
         } else {
             ran += sample.period;
             behind += 1;
+            seen += u64::from(sample.handler_cost);
         }
     });
     read.expect("whole samples");
@@ -216,6 +287,7 @@ fn own(model: &str, workload: &str, period: u64, samples: u64, folder: &Path) ->
     OwnRun {
         samples,
         due,
-        cost: (passed - ran) / behind,
+        cost: passed.saturating_sub(ran) / behind,
+        seen_by_handlers: seen / behind,
     }
 }

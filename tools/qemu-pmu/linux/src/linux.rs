@@ -55,6 +55,13 @@ unsafe fn system_call(number: usize, a: usize, b: usize, c: usize) -> usize {
     result
 }
 
+/// Makes a system call that does next to nothing: it gives the parent's number.
+#[inline(never)]
+pub fn nothing() -> u64 {
+    // SAFETY: getppid has nothing to do with memory.
+    unsafe { system_call(110, 0, 0, 0) as u64 }
+}
+
 /// Ends the program.
 pub fn exit(status: i32) -> ! {
     loop {

@@ -7,8 +7,8 @@
 //! ```text
 //! linux-loop ITERATIONS CALLS        the code of known length; both in 8 hexadecimal digits
 //! linux-loop length ITERATIONS CALLS prints how long that is
-//! linux-loop time WORKLOAD UNITS     does units of a workload of the kernel's; prints by how
-//!                                    much the time-stamp counter has moved
+//! linux-loop time WORKLOAD UNITS     does units of a workload of the kernel's, or of a program's;
+//!                                    prints by how much the time-stamp counter has moved
 //! ```
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
@@ -17,6 +17,8 @@
 mod length;
 #[cfg(target_os = "none")]
 mod linux;
+#[cfg(target_os = "none")]
+mod program;
 #[cfg(target_os = "none")]
 mod workload;
 

@@ -1,5 +1,5 @@
 //! Workloads of pmiscope's kernel, from its own source, so that the same code is
-//! sampled here by perf as there by the kernel.
+//! sampled here by perf as there by the kernel; and what its programs do.
 
 #[path = "../../../../kernel/src/workload/arithmetic.rs"]
 pub mod arithmetic;
@@ -9,6 +9,7 @@ pub mod recursion;
 #[allow(dead_code, reason = "the kernel's other workloads need the rest")]
 pub mod scratch;
 
+use crate::program;
 use scratch::Scratch;
 
 /// The unit of work of a workload.
@@ -16,6 +17,9 @@ pub fn find(name: &str) -> Option<fn(&mut Scratch)> {
     match name {
         "arithmetic" => Some(arithmetic::unit),
         "recursion" => Some(recursion::unit),
+        "process-arithmetic" => Some(program::arithmetic),
+        "process-recursion" => Some(program::recursion),
+        "process-calls" => Some(program::calls),
         _ => None,
     }
 }
