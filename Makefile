@@ -43,7 +43,7 @@ names: build adopters ## compare the names of all functions of some files, a Deb
 exports: build ## let speedscope's importer, Perfetto's schema and stock perf read the exports of a run
 	@tools/exports/check.sh $(abspath $(out))
 
-stress: setup-test kernel ## what takes long: 34 million samples of storms, every chain of 140 million instructions, a million by counters; fuzzing
+stress: setup-test kernel ## what takes long: 34 million samples of storms, every chain of 315 million instructions, a million by counters; fuzzing
 	cargo test --locked --release -p pmiscope --test guest -- --ignored --nocapture stress::
 	@$(MAKE) --no-print-directory fuzz ARGS=
 

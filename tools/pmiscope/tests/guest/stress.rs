@@ -130,10 +130,26 @@ fn frames_are_overwritten_a_million_times() {
     assert!(cut >= scaled(1_000_000), "{cut} cut chains: {ends}");
 }
 
+/// Samples every instruction of a workload, and asserts that each chain is the true one.
+#[track_caller]
+fn every_chain_is_exact(arguments: &str) {
+    let storm = storm(arguments, scaled(5_000_000));
+    let verified = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
+        .args(["verify", "--format", "json"])
+        .arg(&storm.profile)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&verified.stderr);
+    let shown: Value = serde_json::from_slice(&verified.stdout).unwrap();
+    assert!(verified.status.success(), "{arguments}: {said}\n{shown:#}");
+    println!("{arguments}: {shown}");
+    std::fs::remove_file(&storm.profile).unwrap();
+}
+
 #[test]
 #[ignore = "make stress"]
 fn every_chain_of_every_workload_is_exact() {
-    let workloads = [
+    for (workload, cores) in [
         ("arithmetic", 1),
         ("hash", 1),
         ("recursion", 1),
@@ -146,39 +162,53 @@ fn every_chain_of_every_workload_is_exact() {
         ("layers", 1),
         ("yield-storm", 4),
         ("mix", 4),
-        ("process-arithmetic", 1),
-        ("process-calls", 1),
-        ("process-recursion", 1),
-        ("process-spawn", 2),
-        ("process-yield", 4),
-        ("process-memory", 1),
-        ("process-unmap", 4),
-        ("process-ping-pong", 2),
-        ("process-upcall", 1),
-        ("process-exec", 1),
-        ("process-c", 1),
-        ("processes", 1),
-        ("processes", 4),
-    ];
-    let by_nmi = workloads.map(|workload| ("--period 1", workload));
-    let by_step = [("yield-storm", 2), ("ping-pong", 2), ("processes", 1)]
-        .map(|workload| ("--source step", workload));
-    for (source, (workload, cores)) in by_nmi.into_iter().chain(by_step) {
-        let storm = storm(
-            &format!("{source} --smp {cores} --workload {workload}"),
-            scaled(5_000_000),
-        );
-        let verified = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
-            .args(["verify", "--format", "json"])
-            .arg(&storm.profile)
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&verified.stderr);
-        let shown: Value = serde_json::from_slice(&verified.stdout).unwrap();
-        assert!(verified.status.success(), "{workload}: {said}\n{shown:#}");
-        println!("{source} {workload}: {shown}");
-        std::fs::remove_file(&storm.profile).unwrap();
+    ] {
+        every_chain_is_exact(&format!("--period 1 --smp {cores} --workload {workload}"));
     }
+    for (workload, cores) in [("yield-storm", 2), ("ping-pong", 2), ("processes", 1)] {
+        every_chain_is_exact(&format!(
+            "--source step --smp {cores} --workload {workload}"
+        ));
+    }
+}
+
+/// All but the hostile one, and all of them in turn.
+const PROGRAMS: [&str; 12] = [
+    "processes",
+    "process-arithmetic",
+    "process-c",
+    "process-calls",
+    "process-exec",
+    "process-memory",
+    "process-ping-pong",
+    "process-recursion",
+    "process-spawn",
+    "process-unmap",
+    "process-upcall",
+    "process-yield",
+];
+
+#[track_caller]
+fn every_chain_of_programs_is_exact(more: &str) {
+    for program in PROGRAMS {
+        for cores in [1, 4] {
+            every_chain_is_exact(&format!(
+                "--period 1 --smp {cores} --workload {program}{more}"
+            ));
+        }
+    }
+}
+
+#[test]
+#[ignore = "make stress"]
+fn every_chain_of_every_program_is_exact() {
+    every_chain_of_programs_is_exact("");
+}
+
+#[test]
+#[ignore = "make stress"]
+fn every_chain_of_every_isolated_program_is_exact() {
+    every_chain_of_programs_is_exact(" --append kpti=on");
 }
 
 /// Time and positions go beyond 32 bits, and periods stay exact: of each event, the sum of all is

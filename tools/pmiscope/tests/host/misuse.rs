@@ -150,7 +150,11 @@ fn options_without_effect_are_refused() {
         ),
         (&["--per-core", "--tree"], 2, "cannot be used with"),
         (&["--tree", "--sort", "total"], 2, "cannot be used with"),
-        (&["--focus", "memcpy", "--sort", "total"], 2, "--by function"),
+        (
+            &["--focus", "memcpy", "--sort", "total"],
+            2,
+            "--by function",
+        ),
         (
             &["--by", "function,function"],
             2,
