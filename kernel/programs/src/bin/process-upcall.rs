@@ -42,7 +42,7 @@ fn main(parent: u64) -> u64 {
     // All have come, as this was interrupted by none of them for ever.
     let _ = nothing();
     let all = 2 * (ROUNDS * (ROUNDS + 1) / 2);
-    failed += NESTED.load(Ordering::Relaxed);
+    failed += NESTED.load(Ordering::Relaxed) + UNORDERED.load(Ordering::Relaxed);
     failed + u64::from(SUM.load(Ordering::Relaxed) != all)
 }
 
@@ -50,10 +50,14 @@ fn main(parent: u64) -> u64 {
 static BEGUN: AtomicU64 = AtomicU64::new(0);
 static NESTED: AtomicU64 = AtomicU64::new(0);
 
+/// How often a message was not the next one: the upcall for it came before the one that had begun.
+static UNORDERED: AtomicU64 = AtomicU64::new(0);
+
 extern "C" fn called(message: u64) {
     NESTED.fetch_add(BEGUN.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
     SUM.fetch_add(message, Ordering::Relaxed);
-    COUNT.fetch_add(1, Ordering::Relaxed);
+    let before = COUNT.fetch_add(1, Ordering::Relaxed);
+    UNORDERED.fetch_add(u64::from(message != before % ROUNDS + 1), Ordering::Relaxed);
     black_box(mix(message, 30));
     // Not on the way back from here, either.
     let _ = nothing();
