@@ -117,6 +117,9 @@ for name in $names; do
     *"cargo test "*) ;;
     *) die "$name: '# caught by:' must be a 'cargo test …'" ;;
     esac
+    if [ -n "$(told "built by" "$patch")" ] && grep -q '^+++ b/tools/pmiscope/' "$patch"; then
+        die "$name: breaks the tool, and with '# built by:' the unbroken one is tested"
+    fi
 done
 
 began=$(date +%s)
