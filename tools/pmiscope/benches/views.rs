@@ -26,7 +26,7 @@ const FUNCTION: &str = "memcpy";
 const PROFILE: &str = "P";
 const OUTPUT: &str = "OUT";
 
-const VIEWS: [&str; 34] = [
+const VIEWS: [&str; 33] = [
     "report P",
     "report P --by function",
     "report P --by line",
@@ -52,7 +52,6 @@ const VIEWS: [&str; 34] = [
     "flamegraph P --by core -o OUT",
     "html P -o OUT",
     "embed-symbols P -o OUT",
-    "verify --programs P",
     "export P --format folded -o OUT",
     "export P --format csv -o OUT",
     "export P --format callgrind -o OUT",
