@@ -4,7 +4,6 @@ use super::*;
 use crate::format::Sample;
 use crate::format::ring::tests::{Interrupts, Ring, TEXT, WAYS, Way, chain, record, sample};
 use proptest::prelude::*;
-use std::sync::atomic::AtomicBool;
 
 /// The numbers of the samples that are there, and the units that were skipped.
 fn read(recent: &mut Recent<'_>) -> (Vec<u32>, u64) {
@@ -115,13 +114,10 @@ fn while_another_thread_writes_no_torn_record_is_read() {
     const RECORDS: u32 = if cfg!(miri) { 300 } else { 100_000 };
     let ring = Ring::new(1024);
     let writer = ring.writer();
-    let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            write(&ring, &writer, 0..RECORDS, 0);
-            is_over.store(true, Ordering::Relaxed);
-        });
-        while !is_over.load(Ordering::Relaxed) {
+        let writes = scope.spawn(|| write(&ring, &writer, 0..RECORDS, 0));
+        // Also over if it fails.
+        while !writes.is_finished() {
             // It checks each of them.
             let (numbers, _) = read(&mut Recent::new(&writer, TEXT));
             assert!(numbers.is_sorted());

@@ -247,7 +247,7 @@ fn a_reader_on_another_thread_sees_every_record_whole_and_in_order() {
     std::thread::scope(|scope| {
         let (ring, is_over) = (&ring, &is_over);
         let _ends = Ends(is_over);
-        scope.spawn(move || {
+        let writes = scope.spawn(move || {
             let writer = ring.writer();
             for number in 0..RECORDS {
                 let sample = sample(number);
@@ -266,7 +266,11 @@ fn a_reader_on_another_thread_sees_every_record_whole_and_in_order() {
                     assert_eq!(number, next);
                     next += 1;
                 }
-                None => std::thread::yield_now(),
+                None => {
+                    let is_last = writes.is_finished() && ring.control.unread() == 0;
+                    assert!(!is_last, "sample {next} was never written");
+                    std::thread::yield_now();
+                }
             }
         }
     });
