@@ -21,19 +21,21 @@ const MODELS: [&str; 2] = ["intel-v5", "amd-v2"];
 /// What perf samples in user mode, and pmiscope in its kernel: its name, what its stacks are like, and
 /// how many times as much perf is to cost.
 const LOOPS: [(&str, &str, f64); 2] = [("arithmetic", "shallow", 10.0), ("recursion", "deep", 8.0)];
-/// What both sample in user mode, and in the kernel while it serves that: a program, and by which
-/// event.
-const PROGRAMS: [(&str, &str); 4] = [
-    ("process-arithmetic", "instructions:u"),
-    ("process-recursion", "instructions:u"),
-    ("process-recursion", "instructions:k"),
-    ("process-calls", "instructions:k"),
-];
 /// Periods, and how many units of a workload perf samples at each: a unit of most is some 60,000
 /// instructions.
 const PERIODS: [(u64, u64); 4] = [(100, 16), (1_000, 48), (10_000, 160), (100_000, 480)];
-/// Of programs, whose starts and ends are in a run of pmiscope's, only where these are few.
-const PERIODS_OF_PROGRAMS: [(u64, u64); 2] = [(100, 16), (1_000, 48)];
+/// What both sample in user mode, and in the kernel while it serves that: a program, by which event,
+/// and at which of these.
+const PROGRAMS: [(&str, &str, &[(u64, u64)]); 4] = [
+    ("process-arithmetic", "instructions:u", OF_PROGRAMS),
+    ("process-recursion", "instructions:u", OF_PROGRAMS),
+    ("process-recursion", "instructions:k", OF_KERNEL),
+    ("process-calls", "instructions:k", OF_KERNEL),
+];
+const OF_PROGRAMS: &[(u64, u64)] = &[(100, 16), (1_000, 48)];
+/// The event counts some hundred instructions of perf's own handler: at a period of 100 nothing else
+/// would run.
+const OF_KERNEL: &[(u64, u64)] = &[(1_000, 48), (10_000, 160)];
 
 /// What is sampled: a workload, by this event, each so many of them; and for perf, how long.
 #[derive(Clone, PartialEq, Eq)]
@@ -99,9 +101,9 @@ fn main() {
         println!(
             "\nhandlers do not see {unseen} of a cost; below these are added to what they see"
         );
-        for (workload, event) in PROGRAMS {
+        for (workload, event, periods) in PROGRAMS {
             head(&format!("{model}, {workload}: {event} of the same program"));
-            for (period, _) in PERIODS_OF_PROGRAMS {
+            for &(period, _) in periods {
                 let of = sampled(workload, event, period);
                 let own = own(&of, event);
                 let cost = own.seen_by_handlers + unseen;
@@ -229,11 +231,11 @@ fn perf(model: &str) -> Vec<PerfRun> {
         .args(LOOPS.into_iter().flat_map(|(workload, ..)| {
             PERIODS.map(|(period, units)| format!("{workload}=instructions:u:{period}:{units}"))
         }))
-        .args(PROGRAMS.into_iter().flat_map(|(workload, event)| {
-            PERIODS_OF_PROGRAMS
-                .map(|(period, units)| format!("{workload}={event}:{period}:{units}"))
+        .args(PROGRAMS.into_iter().flat_map(|(workload, event, periods)| {
+            let run = move |(period, units)| format!("{workload}={event}:{period}:{units}");
+            periods.iter().copied().map(run)
         }))
-        .env("LAB_TIMEOUT", "1800")
+        .env("LAB_TIMEOUT", "3600")
         .output()
         .expect("a shell");
     let said = String::from_utf8_lossy(&run.stdout);

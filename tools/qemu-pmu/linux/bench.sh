@@ -18,12 +18,10 @@ record() {
     statistics data
     rm -f data
 }
-# row SETTINGS OPTIONS...: samples the loop, and one without a turn: the program's start and end.
+# row SETTINGS OPTIONS...: samples the loop.
 row() {
     settings=$1
     shift
-    record 0 "$@" >none
-    outside=$(records SAMPLE)
     record "$units_of_run" "$@" >with
     echo "row $workload $event $settings $period $(records SAMPLE) $outside $((all / period))" \
         "$(records LOST) $(records THROTTLE) $without $(cat with)"
@@ -39,11 +37,15 @@ for run in $runs; do
         all=$(perf stat -x, -e "$event" $loop "$units_of_run" 2>&1 >/dev/null | awk -F, 'NF >= 5 { print $1 }')
         without=$($loop "$units_of_run")
     }
+    outside=0
     # As Linux comes. It lowers its limit for good when interrupts take long.
     echo 25 >/proc/sys/kernel/perf_cpu_time_max_percent
     echo 100000 >/proc/sys/kernel/perf_event_max_sample_rate
     row stock -g
     unthrottled
+    # Without a turn: the program's start and end.
+    record 0 >none
+    outside=$(records SAMPLE)
     row no-chains
     row chains -g
 done
