@@ -615,7 +615,14 @@ fn a_hostile_program_that_is_isolated_harms_nobody_else() {
 #[track_caller]
 pub fn check_hostile(run: Run, cores: usize, count: u64) {
     // Or with the warning that many chains may lack a caller, as those of random code do.
-    let samples = run.ended_with_one_of(&[0, 3]).samples();
+    let run = run.ended_with_one_of(&[0, 3]);
+    let samples = run.samples();
+    // No word that is not of what its program may execute is in a chain.
+    Command::new(env!("CARGO_BIN_EXE_pmiscope"))
+        .args(["verify", "--programs"])
+        .arg(&run.profile)
+        .assert()
+        .success();
     let mut ends: BTreeMap<&str, u64> = BTreeMap::new();
     let mut seen_samples = 0;
     let mut users = 0;
