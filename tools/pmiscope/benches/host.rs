@@ -61,7 +61,7 @@ fn main() {
     row("write the samples", write, &rate(count, write));
     let read = best(|| Profile::read(file.clone()));
     row("open and check the file", read, &rate(count, read));
-    let step = best(|| Tally::new(&profile, symbols.callers(), Selection::default()));
+    let step = best(|| Tally::with_costs(&profile, symbols.callers(), Selection::default()));
     row("count its samples", step, &rate(count, step));
     let step = best(|| profile.for_each_sample(0, |sample| _ = black_box(sample)));
     let of_core = usize::try_from(profile.records_of_core(0)).expect("fewer");
@@ -144,7 +144,7 @@ fn peak(path: &Path) -> String {
 fn look_up(profile: &Profile, kernel: &[u8]) {
     let mut addresses = Vec::new();
     let symbols = Symbols::new(kernel).expect("the kernel is an ELF file");
-    let tally = Tally::new(profile, symbols.callers(), Selection::default()).expect(WHOLE);
+    let tally = Tally::with_costs(profile, symbols.callers(), Selection::default()).expect(WHOLE);
     // A stack that was seen twice is looked up twice.
     for stack in tally.stacks() {
         for _ in 0..stack.samples {
@@ -280,14 +280,14 @@ fn report(file: &[u8]) -> String {
     let profile = Profile::read(file.to_vec()).expect("a profile");
     let kernel = profile.kernel.as_deref().expect("a whole profile");
     let mut symbols = Symbols::new(kernel).expect("the kernel's symbols");
-    let tally = Tally::new(&profile, symbols.callers(), Selection::default()).expect(WHOLE);
+    let tally = Tally::with_costs(&profile, symbols.callers(), Selection::default()).expect(WHOLE);
     let report = Report::new(&profile, &tally, &mut symbols, Options::default()).expect(WHOLE);
     text(&report, SortBy::default())
 }
 
 fn draw(profile: &Profile, kernel: &[u8]) -> Vec<u8> {
     let mut symbols = Symbols::new(kernel).expect("the kernel's symbols");
-    let tally = Tally::new(profile, symbols.callers(), Selection::default()).expect(WHOLE);
+    let tally = Tally::with_costs(profile, symbols.callers(), Selection::default()).expect(WHOLE);
     let stacks = flame::Stacks::new(profile, &tally, &mut symbols, None).expect(WHOLE);
     let mut picture = Vec::new();
     flame::draw(profile, &stacks, &Only::All, &mut picture).expect("memory takes all");

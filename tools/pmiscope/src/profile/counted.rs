@@ -257,9 +257,10 @@ impl CountedSamples<'_> {
             task: u16::try_from(columns.task.at(row)).ok()?,
             event: u8::try_from(columns.event.at(row)).ok()?,
             period: columns.period.at(row),
-            cost: match self.has_costs {
-                true => Some(u32::try_from(columns.cost.at(row)).ok()?),
-                false => None,
+            cost: if self.has_costs {
+                Some(u32::try_from(columns.cost.at(row)).ok()?)
+            } else {
+                None
             },
             sequence,
             time: 0,
