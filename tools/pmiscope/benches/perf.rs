@@ -24,18 +24,21 @@ const LOOPS: [(&str, &str, f64); 2] = [("arithmetic", "shallow", 10.0), ("recurs
 /// Periods, and how many units of a workload perf samples at each: a unit of most is some 60,000
 /// instructions.
 const PERIODS: [(u64, u64); 4] = [(100, 16), (1_000, 48), (10_000, 160), (100_000, 480)];
+/// Periods, and how many units of a workload perf samples at each.
+type Periods = &'static [(u64, u64)];
+
 /// What both sample in user mode, and in the kernel while it serves that: a program, by which event,
 /// and at which of these.
-const PROGRAMS: [(&str, &str, &[(u64, u64)]); 4] = [
+const PROGRAMS: [(&str, &str, Periods); 4] = [
     ("process-arithmetic", "instructions:u", OF_PROGRAMS),
     ("process-recursion", "instructions:u", OF_PROGRAMS),
     ("process-recursion", "instructions:k", OF_KERNEL),
     ("process-calls", "instructions:k", OF_KERNEL),
 ];
-const OF_PROGRAMS: &[(u64, u64)] = &[(100, 16), (1_000, 48)];
+const OF_PROGRAMS: Periods = &[(100, 16), (1_000, 48)];
 /// The event counts some hundred instructions of perf's own handler: at a period of 100 nothing else
 /// would run.
-const OF_KERNEL: &[(u64, u64)] = &[(1_000, 48), (10_000, 160)];
+const OF_KERNEL: Periods = &[(1_000, 48), (10_000, 160)];
 
 /// What is sampled: a workload, by this event, each so many of them; and for perf, how long.
 #[derive(Clone, PartialEq, Eq)]
