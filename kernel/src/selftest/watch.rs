@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use kernel_core::monitor::{Arguments, Command};
 use profiler::hw::tsc::Deadline;
 
-use crate::cpu;
+use crate::cpu::{self, CoreBlock};
 use crate::smp;
 use crate::sync::{self, Lock, lock_class};
 use crate::watch;
@@ -91,18 +91,20 @@ fn take_inner() {
     INNER.with(|count| *count += 1);
 }
 
-/// Ticks for which a lock is held, and cores hang, in a run whose instructions are counted: 8 ms.
+/// Ticks for which a lock is held once another core waits for it, and both hang, in a run whose
+/// instructions are counted: 8 ms.
 const HANG_TICKS: u64 = 8_000_000;
 
-/// The last core but one holds a lock for a while, and the last one waits for it.
+/// The last core but one holds a lock for a while, and the last one, which may be behind, waits for
+/// it.
 pub(super) fn hang_on_lock(scratch: &mut Scratch, half_way: u64) {
     arithmetic::unit(scratch);
     if scratch.round != half_way {
         return;
     }
-    match cpu::cores().len() - scratch.core as usize {
-        2 => hold_for_long(),
-        1 => {
+    match &cpu::cores()[scratch.core as usize..] {
+        [_holder, waiter] => hold_for_long(waiter),
+        [_waiter] => {
             wait_for(&IS_HELD);
             take_for_a_moment();
         }
@@ -111,9 +113,12 @@ pub(super) fn hang_on_lock(scratch: &mut Scratch, half_way: u64) {
 }
 
 #[inline(never)]
-fn hold_for_long() {
+fn hold_for_long(waiter: &CoreBlock) {
     INNER.with(|_| {
         IS_HELD.store(true, Ordering::Release);
+        while sync::awaited_by(waiter).is_none() {
+            hint::spin_loop();
+        }
         Deadline::after(HANG_TICKS).wait();
     });
 }
