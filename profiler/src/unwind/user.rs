@@ -339,13 +339,11 @@ impl<'a, T: Target> Memory<'a, T> {
     /// Proves the pair of words that a frame pointer leads to, and loads it.
     #[inline(always)]
     fn pair(&mut self, fp: u64, floor: u64) -> Result<[u64; 2], ChainEnd> {
-        if !fp.is_multiple_of(WORD) || fp < floor {
-            return self.other_pair(fp, floor);
+        let is_usual = fp.is_multiple_of(WORD) && fp >= floor;
+        if is_usual && let Some(pair) = self.pair_of_page(fp) {
+            return Ok(pair);
         }
-        match self.pair_of_page(fp) {
-            Some(pair) => Ok(pair),
-            None => self.other_pair(fp, floor),
-        }
+        self.other_pair(fp, floor)
     }
 
     /// Loads an aligned pair, if it is in the page that is looked at.
