@@ -10,8 +10,9 @@
 //!   taken off, what the clock shows is what that code got.
 //! * The *minimum period*: what interrupted code gets if the source is given no time.
 //!
-//! Under instruction counting each of these is one exact number. In real time
-//! the least of several trials is taken, on the first core while the others are halted:
+//! Under instruction counting each of these is one exact number; but for the latency of a source
+//! whose counts are coarser than the clock's: that is the mean of trials that begin at different
+//! places between two counts. In real time the least of several trials is taken, on the first core while the others are halted:
 //! periods are of microseconds and more. Of counters, whose periods are shorter, see
 //! [`crate::pmu::cost`].
 
@@ -23,6 +24,7 @@ use super::vector;
 use crate::format::{Clock, Delivery};
 use crate::hw::tsc::Deadline;
 use core::arch::asm;
+use core::hint::black_box;
 
 /// What is known of the way through an overflow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +40,8 @@ pub(crate) struct Overhead {
 
 /// Trials where time makes them differ.
 const TRIALS: u32 = 32;
+/// Trials where instructions are counted, which begin at different places between two counts.
+const PHASES: u64 = 16;
 /// A count that no trial waits for.
 const MAX_COUNT: u64 = u32::MAX as u64;
 /// The period of the trial that finds the arm latency, in ticks.
@@ -92,8 +96,15 @@ impl Overhead {
         core: &Core,
     ) -> Result<Self, SourceError> {
         let count = source.counts(TRIAL_PERIOD);
-        let got = try_once(source, count, delivery, core)?.saturating_sub(ticks);
-        let arm_latency = count.saturating_sub(source.counts(got));
+        let mut got = 0;
+        for trial in 0..PHASES {
+            // As many instructions later between two counts.
+            (0..trial).for_each(|step| {
+                black_box(step);
+            });
+            got += try_once(source, count, delivery, core)?.saturating_sub(ticks);
+        }
+        let arm_latency = mean_latency(count, source.counts(got));
         Ok(Self {
             ticks,
             arm_latency,
@@ -120,6 +131,13 @@ impl Overhead {
             min_period: min_period.max(1),
         })
     }
+}
+
+/// By how many counts an overflow comes late in the mean, to the nearest, where code got so many
+/// counts in all trials that were armed with `count`.
+const fn mean_latency(count: u64, got: u64) -> u64 {
+    let late = (count * PHASES).saturating_sub(got);
+    (late + PHASES / 2) / PHASES
 }
 
 /// Raises two sampling interrupts in a row. Returns what lies between them, in
@@ -172,5 +190,25 @@ fn try_once(
         Ok(core.timing.ticks_since_arming())
     } else {
         Err(SourceError::NoArrival)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PHASES, mean_latency};
+
+    #[test]
+    fn an_overflow_is_late_by_the_mean_of_all_trials() {
+        for (got, late) in [
+            (500 * PHASES, 0),
+            (497 * PHASES, 3),
+            // Half of the trials got a count more.
+            (497 * PHASES + PHASES / 2, 3),
+            (497 * PHASES + PHASES / 2 + 1, 2),
+            // No trial gets more than it was armed with.
+            (501 * PHASES, 0),
+        ] {
+            assert_eq!(mean_latency(500, got), late, "{got}");
+        }
     }
 }

@@ -59,12 +59,11 @@ fn the_hpet_repeats_to_the_bit() {
     assert_eq!(first.description.source, Source::Hpet);
     first.assert_whole(4, 4000);
     first.assert_same(&second);
-    // It counts in units of ten instructions, and both its arming and its firing are at
-    // whole ones.
+    // It counts in units of ten instructions. Where between two counts it is armed moves a period
+    // by up to 9, and the mean that is taken off for that is rounded to a count.
     let periods = first.periods();
-    let off = |period: &&u64| period.abs_diff(1000) >= 20;
+    let off = |period: &&u64| period.abs_diff(1000) >= 16;
     assert_eq!(listed(periods.iter().filter(off)), "", "periods");
-    assert!(median(&first).abs_diff(1000) <= 10, "{}", median(&first));
 }
 
 #[test]
