@@ -126,10 +126,11 @@ unsafe impl Target for ThisKernel {
 #[unsafe(link_section = ".pmiscope.calls")]
 extern "C" fn kernel_nmi(frame: &mut TrapFrame, core: &'static CoreBlock, entry_tsc: u64) {
     let swapped = gs::own(core);
+    let stand_still = || SAMPLER.stand_still(core.index);
     // Another core holds all, or ends the run, by NMI.
-    let was_held = smp::stop_if_asked(frame);
+    let was_held = smp::stop_if_asked(frame, stand_still);
     trap::counts::count(trap::vector::NMI);
-    let is_ports = monitor::is_expected(core.index) && monitor::on_nmi(frame);
+    let is_ports = monitor::is_expected(core.index) && monitor::on_nmi(frame, stand_still);
     let is_watchdogs = watchdog::is_asked(core);
     let mut at = Interrupted::from(&*frame);
     let is_kernels_stack = !nmi::has_user_stack(frame);
@@ -163,7 +164,8 @@ extern "C" fn on_overflow(frame: &mut TrapFrame, entry_tsc: u64) {
 }
 
 fn on_debug(frame: &mut TrapFrame) {
-    smp::stop_if_asked(frame);
+    // Nothing here would let counters go on that are stopped.
+    smp::stop_if_asked(frame, || {});
     let mut at = Interrupted::from(&*frame);
     let is_ours = SAMPLER.on_debug(cpu::current_index(), &mut at);
     at.resume(frame);

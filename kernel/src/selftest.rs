@@ -46,7 +46,7 @@ use crate::workload::{Workload, arithmetic};
 type Test = (&'static str, fn());
 
 /// Tests that are sampled, most of them before they go wrong.
-static SAMPLED: [Workload; 18] = [
+static SAMPLED: [Workload; 19] = [
     Workload::new("interrupts-above", interrupts_above),
     Workload::new("foreign-nmis", foreign_nmis),
     Workload::new("chains-alike", |scratch| descend(scratch.seed(), 10)),
@@ -55,6 +55,7 @@ static SAMPLED: [Workload; 18] = [
     Workload::process("process-registers", process::registers),
     Workload::process("process-vectors", process::vectors),
     Workload::process("process-stale", process::stale),
+    Workload::process("process-children", process::children),
     Workload::new("spaces", space::unit),
     Workload::new("panic-midway", |scratch| {
         midway(scratch, || panic!("this panic was asked for"));

@@ -362,13 +362,15 @@ fn is_where_asked(core: &CoreBlock) -> bool {
 /// Does what another core asks for, if it does: for handlers of NMIs, which have interrupted
 /// what is in `frame`, first of all. Does not return if the run ends. Returns on the core that
 /// asks, and on one that is about to say why it fails and stops by itself; true if it was held.
+/// Before it does anything long it calls `stand_still`.
 #[inline]
-pub fn stop_if_asked(frame: &TrapFrame) -> bool {
-    stop::request() != Request::None && rest_by_nmi(frame)
+pub fn stop_if_asked(frame: &TrapFrame, stand_still: impl FnOnce()) -> bool {
+    stop::request() != Request::None && rest_by_nmi(frame, stand_still)
 }
 
 #[cold]
-fn rest_by_nmi(frame: &TrapFrame) -> bool {
+fn rest_by_nmi(frame: &TrapFrame, stand_still: impl FnOnce()) -> bool {
+    stand_still();
     let was_held = rest_unless_failing(trap::registers_of(frame), Some(frame));
     if was_held {
         take_sent(cpu::current());

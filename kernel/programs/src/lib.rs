@@ -145,7 +145,7 @@ pub fn log(text: &str) {
 ///
 /// # Errors
 ///
-/// If there is no such program, or no memory.
+/// If there is no such program, no memory, or there are too many children that were not waited for.
 pub fn spawn(program: &str, argument: u64) -> Result<u64, Refused> {
     let name = program.as_ptr().addr() as u64;
     call(Call::Spawn, [name, program.len() as u64, argument])
@@ -160,11 +160,11 @@ pub fn log_at(address: u64, length: u64) -> Result<u64, Refused> {
     call(Call::Log, [address, length, 0])
 }
 
-/// Waits until a child process has ended. Returns its status.
+/// Waits until a child process has ended. Returns its status, to one thread alone.
 ///
 /// # Errors
 ///
-/// If there is no such child.
+/// If there is no such child, or another thread has its status.
 pub fn wait(process: u64) -> Result<u64, Refused> {
     call(Call::Wait, [process, 0, 0])
 }

@@ -27,6 +27,7 @@ use core::sync::atomic::Ordering;
 use kernel_core::monitor::Problem;
 use kernel_core::words::{MonitorEntry, Words};
 use profiler::entry::TrapFrame;
+use profiler::hw::control::allow_nmis;
 use profiler::unwind::Registers;
 
 use crate::boot::{BootInfo, entry};
@@ -72,15 +73,16 @@ pub fn start(boot: &BootInfo, words: &Words<'_>) {
 }
 
 /// An NMI of the first core, which may be the port's, has interrupted what is in `frame`. Returns
-/// true if it was the port's.
+/// true if it was the port's. Before a session it calls `stand_still`.
 #[cold]
-pub fn on_nmi(frame: &TrapFrame) -> bool {
+pub fn on_nmi(frame: &TrapFrame, stand_still: impl FnOnce()) -> bool {
     let is_ending = exit::is_ending_elsewhere() || exit::is_ending_here();
     if is_ending || owner::is_open() {
         return false;
     }
     let came = key::take_by_nmi();
     if came == Came::Key {
+        stand_still();
         enter("by key", trap::registers_of(frame), Some(frame));
     }
     came != Came::Nothing
@@ -197,7 +199,7 @@ fn idle() -> ! {
 }
 
 extern "C" fn idle_main(core: &'static CoreBlock) -> ! {
-    trap::let_nmis_in();
+    allow_nmis();
     if task::runs_tasks(core) {
         task::run(core)
     }

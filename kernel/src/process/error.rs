@@ -13,7 +13,7 @@ pub enum Error {
     Program(program::Error),
     /// There is no memory for it, or not where it wants to be.
     Memory(space::Error),
-    /// There are too many tasks.
+    /// There are too many tasks, or children of a process.
     TooMany,
 }
 
@@ -23,7 +23,7 @@ impl fmt::Display for Error {
             Self::NotFound => f.write_str("the boot loader has brought no module with that name"),
             Self::Program(error) => error.fmt(f),
             Self::Memory(error) => error.fmt(f),
-            Self::TooMany => f.write_str("there are too many tasks"),
+            Self::TooMany => f.write_str("there are too many tasks or children"),
         }
     }
 }

@@ -41,5 +41,7 @@ pub fn memory_of_task(number: u16) -> Option<UserMemory> {
         direct_map: direct::offset().as_u64(),
         ram: RAM.get()?,
         program: number,
+        // As the boot loaders are asked for, which know four by default.
+        has_five_levels: false,
     })
 }

@@ -38,7 +38,7 @@ pub(super) fn spawn(
     parent: Pid,
     core: &'static CoreBlock,
 ) -> Result<Pid, Error> {
-    let pid = table::add(parent);
+    let pid = table::add(parent).ok_or(Error::TooMany)?;
     let started = make(wanted, pid)
         .and_then(|(process, start)| thread::start(Arc::new(process), start, core));
     started.inspect_err(|_| table::forget(pid))?;

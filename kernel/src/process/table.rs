@@ -4,6 +4,7 @@
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::mem;
 
 use kernel_core::process::call::KILLED;
 
@@ -25,8 +26,8 @@ struct Record {
     threads: Vec<TaskId>,
     /// Once it has ended.
     status: Option<u64>,
-    /// Who waits for that.
-    waiter: Option<TaskId>,
+    /// Who waits for that: threads of the parent.
+    waiters: Vec<TaskId>,
     ending: Arc<Ending>,
     inbox: Inbox,
 }
@@ -41,6 +42,10 @@ pub(super) struct Inbox {
     /// The address in its program that is called for each; 0: none.
     pub(super) handler: u64,
 }
+
+/// The children that a program may have at a time, with those that have ended and that it has not
+/// waited for: their records are to have an end.
+const MAX_CHILDREN: usize = 64;
 
 struct Table {
     records: Vec<Record>,
@@ -61,9 +66,15 @@ impl Table {
     }
 }
 
-/// Adds a process without threads. Returns its number.
-pub(super) fn add(parent: Pid) -> Pid {
+/// Adds a process without threads. Returns its number; `None` if its parent, a program's, has too
+/// many already.
+pub(super) fn add(parent: Pid) -> Option<Pid> {
     TABLE.with(|table| {
+        let is_sibling = |record: &&Record| record.parent == Some(parent);
+        let siblings = table.records.iter().filter(is_sibling).count();
+        if parent != Pid::KERNEL && siblings >= MAX_CHILDREN {
+            return None;
+        }
         // Numbers come again after 4 billion processes: not the kernel's, and none that is in use.
         let pid = loop {
             table.last = table.last.wrapping_add(1).max(1);
@@ -78,11 +89,11 @@ pub(super) fn add(parent: Pid) -> Pid {
             count: 0,
             threads: Vec::new(),
             status: None,
-            waiter: None,
+            waiters: Vec::new(),
             ending: Arc::default(),
             inbox: Inbox::default(),
         });
-        pid
+        Some(pid)
     })
 }
 
@@ -153,7 +164,7 @@ pub(super) fn remove_thread(pid: Pid, id: Option<TaskId>) -> bool {
 
 /// A process has ended, and its memory is free.
 pub(super) fn finish(pid: Pid, status: u64) {
-    let waiter = TABLE.with(|table| {
+    let waiters = TABLE.with(|table| {
         for child in &mut table.records {
             if child.parent == Some(pid) {
                 child.parent = None;
@@ -168,11 +179,9 @@ pub(super) fn finish(pid: Pid, status: u64) {
             return None;
         }
         record.status = Some(status);
-        record.waiter
+        Some(mem::take(&mut record.waiters))
     });
-    if let Some(waiter) = waiter {
-        task::wake(waiter);
-    }
+    waiters.into_iter().flatten().for_each(task::wake);
 }
 
 /// What became of a look at a child.
@@ -185,8 +194,8 @@ enum Child {
     Ended(u64),
 }
 
-/// Waits until a child has ended. Returns its status; `None` if there is no such child, or if
-/// `gives_up` says so.
+/// Waits until a child has ended. Returns its status; `None` if there is no such child, if another
+/// thread that waits for it has its status, or if `gives_up` says so.
 pub(super) fn wait(parent: Pid, pid: Pid, gives_up: impl Fn() -> bool) -> Option<u64> {
     let me = task::current();
     loop {
@@ -196,7 +205,8 @@ pub(super) fn wait(parent: Pid, pid: Pid, gives_up: impl Fn() -> bool) -> Option
             };
             match record.status {
                 None => {
-                    record.waiter = me;
+                    record.waiters.retain(|&each| Some(each) != me);
+                    record.waiters.extend(me);
                     Child::Runs
                 }
                 Some(status) => {

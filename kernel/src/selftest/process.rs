@@ -34,6 +34,11 @@ pub(super) fn stale(scratch: &mut Scratch) {
     run("process-stale", scratch);
 }
 
+/// Children that several threads wait for, and those that nobody waits for.
+pub(super) fn children(scratch: &mut Scratch) {
+    run("process-children", scratch);
+}
+
 /// Tests that are not sampled.
 pub(super) const TESTS: &[(&str, fn())] = &[("process-fails-kernel", fails_kernel)];
 

@@ -53,28 +53,6 @@ fn gate(vector: u8) -> VirtAddr {
     own.unwrap_or_else(|| stub::of(vector))
 }
 
-/// Lets NMIs in again, in what is left of a handler of one: by an `iret`.
-pub fn let_nmis_in() {
-    // SAFETY: it returns to the next instruction, with the same stack pointer and flags.
-    unsafe {
-        core::arch::asm!(
-            "mov {sp}, rsp",
-            "mov {flags:e}, ss",
-            "push {flags}",
-            "push {sp}",
-            "pushfq",
-            "mov {flags:e}, cs",
-            "push {flags}",
-            "lea {flags}, [rip + 2f]",
-            "push {flags}",
-            "iretq",
-            "2:",
-            sp = out(reg) _,
-            flags = out(reg) _,
-        );
-    };
-}
-
 /// Loads gates for the time before the first core has its own segments and stacks.
 pub fn load_early() {
     idt::load_early(stub::of);

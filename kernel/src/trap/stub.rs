@@ -47,7 +47,7 @@ trap_stubs:
     .set vector, 0
     .rept 256
     .balign 16
-    # As in `walk::has_error_code`.
+    # As in `kernel_core::stub::has_error_code`.
     .if (vector == 8) || ((vector >= 10) && (vector <= 14)) || (vector == 17) || (vector == 21) || (vector == 29) || (vector == 30)
     TRAP_CFI 48
     .else

@@ -73,7 +73,7 @@ pub fn halt() -> ! {
 
 /// Lets NMIs in that the one whose handler is running keeps out, as the handler's return
 /// would. The entry of NMIs must have left the stack that the processor switched to.
-pub(crate) fn allow_nmis() {
+pub fn allow_nmis() {
     // SAFETY: goes on behind itself, with the stack and the flags as they are. No code
     // that was compiled runs on the landing, and anywhere else an NMI is an interrupt like
     // any other.

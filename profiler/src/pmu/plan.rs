@@ -175,6 +175,10 @@ pub struct Plan {
     len: usize,
     /// The counters that it uses.
     pub counters: Counters,
+    /// All that the processor has.
+    present: Counters,
+    /// Those of somebody else's: see [`PmuState::busy`].
+    busy: Counters,
     /// The seed of the random numbers for jitter.
     pub seed: u64,
     /// All its counters are read by `rdpmc`.
@@ -394,6 +398,8 @@ impl Plan {
             assignments: [None; MAX_EVENTS],
             len: events.as_slice().len(),
             counters: Counters::NONE,
+            present: found.capabilities.counters,
+            busy: found.busy,
             seed: 0,
             quick: false,
             form: None,
@@ -409,6 +415,19 @@ impl Plan {
         plan.quick = plan.counters.without(found.quick).is_empty();
         plan.form = FastForm::of(&plan);
         Ok(plan)
+    }
+
+    /// The counters whose overflows are acknowledged: those that are nobody's as well, as what
+    /// shows of them is left over.
+    #[must_use]
+    pub const fn acknowledged(&self) -> Counters {
+        self.present.without(self.busy)
+    }
+
+    /// All counters, those of somebody else's too.
+    #[must_use]
+    pub const fn present(&self) -> Counters {
+        self.present
     }
 
     /// How each event is counted, by its place in the list.

@@ -307,8 +307,13 @@ impl<T: Target> Sampler<T> {
     /// Asks the core with this index for a sample by an NMI, from any core. It takes it if
     /// the source is `ipi`; else the NMI is unclaimed, and counted.
     pub fn send_nmi(&self, core: u32) {
-        if let Some(core) = self.engine.cores.get(core) {
-            source::ipi::request_sample(core);
+        let Some(core) = self.engine.cores.get(core) else {
+            return;
+        };
+        match self.engine.source() {
+            Some(source::Source::Ipi(_)) => source::ipi::request_sample(core),
+            // Nobody would take a request back.
+            _ => source::ipi::IpiDriver::interrupt(core),
         }
     }
 

@@ -9,6 +9,8 @@ use crate::format::account::Account;
 use crate::format::process::Process;
 use crate::format::region::Region;
 use crate::hw::tsc;
+use crate::pmu::this_core::ThisCore;
+use crate::sampler::source::Source;
 
 /// How far a run is.
 ///
@@ -69,6 +71,20 @@ impl<T: Target> Sampler<T> {
                 .cores
                 .get(core)
                 .is_some_and(|core| core.share.is_taken())
+    }
+
+    /// For an NMI's handler that does something long before it calls [`Self::on_nmi`], such as to
+    /// hold the running core, the one with this index: what is counted there is not the interrupted
+    /// code's. Sampling by ops goes on, and so does counting (`stat`).
+    pub fn stand_still(&self, core: u32) {
+        let is_sampled = self.engine.run().is_some_and(|run| run.counting.is_none());
+        if let Some(Source::Pmu(_)) = self.engine.source()
+            && is_sampled
+            && let Some(core) = self.engine.cores.get(core)
+            && let Some(plan) = core.pmu.plan()
+        {
+            core.pmu.driver.stand_still(&ThisCore, plan);
+        }
     }
 
     /// For an NMI's handler, behind [`Self::on_nmi`]: what the running core, the one with this index,

@@ -65,6 +65,8 @@ pub struct UserMemory {
     /// What is mapped there, for ever, and may be read without an effect: RAM. Looked through at each
     /// word, so it should be short, and the usual memory first.
     pub ram: &'static [PhysicalRange],
+    /// The page tables have five levels (CR4.LA57). Programs have addresses below 2^47 all the same.
+    pub has_five_levels: bool,
 }
 
 /// In an entry of a page table.
@@ -78,6 +80,8 @@ mod bit {
 /// The number of bits of an address below what an entry maps, by the level of its table: the root is the
 /// first.
 mod below {
+    /// Of five levels.
+    pub(super) const ROOT_OF_FIVE: u32 = 48;
     pub(super) const ROOT: u32 = 39;
     pub(super) const GIB: u32 = 30;
     pub(super) const TWO_MIB: u32 = 21;
@@ -216,8 +220,16 @@ impl<'a, T: Target> Memory<'a, T> {
         if address >= USER_END {
             return None;
         }
+        let mut root = self.memory.root;
+        if self.memory.has_five_levels {
+            root = self.entry(root, address, below::ROOT_OF_FIVE)?;
+            if root & bit::HUGE != 0 {
+                // Reserved, as in the next level.
+                return None;
+            }
+        }
         // Level by level: each is a few instructions, and a walk has two of these.
-        let root = self.entry(self.memory.root, address, below::ROOT)?;
+        let root = self.entry(root, address, below::ROOT)?;
         if root & bit::HUGE != 0 {
             // Reserved: no processor goes on here.
             return None;

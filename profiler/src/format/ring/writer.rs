@@ -277,8 +277,16 @@ impl<'ring> Writer<'ring> {
     }
 
     /// Publishes what has nested in the last steps of a write that assembly has finished.
+    ///
+    /// A sample that did has set the base, and the write has gone one further from there: that is the
+    /// number behind the next sample's. So that none takes it for its own, it becomes one that is
+    /// taken, as `finish` has it.
     #[cfg(not(all(test, loom)))]
     pub(crate) fn publish_nested(&self) {
+        let next = self.base.next.load(Ordering::Relaxed);
+        self.base
+            .next
+            .store(next.wrapping_sub(2), Ordering::Relaxed);
         self.writing.store(WRITING, Ordering::Relaxed);
         compiler_fence(Ordering::SeqCst);
         self.publish(&());

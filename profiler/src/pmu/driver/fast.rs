@@ -8,7 +8,9 @@
 //! made when the counters are started, and iterate over the events that there are.
 //!
 //! Whatever is not usual is left to the exact path, before anything is changed but that the
-//! counters stand still:
+//! counters stand still; in assembly, where there are several events, those before the one that is
+//! not usual are moved on already. If that one has hardly moved, the exact path then takes the code
+//! for standing still, once.
 //!
 //! | unusual | |
 //! |---|---|
@@ -317,7 +319,7 @@ pub(super) struct Found {
 pub(super) struct Acknowledge {
     pub(super) status: Stored,
     pub(super) reset: Stored,
-    /// The bits of the status that are to be clear.
+    /// The bits of the status that are to be clear: those of counters that are nobody's too.
     pub(super) ours: Halves,
     /// Those of the counters. A handler that has found overflows acknowledges them all: of a counter
     /// that stands still only what is late can show, and that is to be acknowledged as well.
@@ -341,7 +343,7 @@ impl Fast {
             self.gate.set(global.control, others, started);
             self.acknowledge.status.set_msr(global.status);
             self.acknowledge.reset.set_msr(global.reset);
-            self.acknowledge.ours.set(global.ours(plan.counters));
+            self.acknowledge.ours.set(global.ours(plan.acknowledged()));
             let counters = plan.counters.global_bits();
             self.acknowledge.counters.set(counters);
         }

@@ -3,7 +3,7 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::{Cause, Interrupt, MAX_RETRIES, Overflows, Place, PmuDriver, Stage};
+use super::{Cause, Interrupt, MAX_BARREN, MAX_RETRIES, Overflows, Place, PmuDriver, Stage};
 use crate::hw::apic::PerformanceEntry;
 use crate::pmu::ibs::Stopped;
 use crate::pmu::plan::Plan;
@@ -46,6 +46,15 @@ impl PmuDriver {
     #[inline(never)]
     pub fn on_foreign_nmi<R: Registers>(&self, registers: &R, plan: &Plan) -> Interrupt {
         self.stop_and_collect(registers, plan, None)
+    }
+
+    /// For an interrupt's handler that does something long before it calls one of these: the counters
+    /// stand still from here on. What interrupts a function that is at work leaves them to it.
+    #[cold]
+    pub fn stand_still<R: Registers>(&self, registers: &R, plan: &Plan) {
+        if self.running.load(Relaxed) && self.stage.load() != Stage::Busy {
+            plan.stop(registers, self.others.load(Relaxed));
+        }
     }
 
     #[inline(always)] // else the hot one of the two is as slow as both
@@ -252,15 +261,21 @@ impl PmuDriver {
         })
     }
 
-    /// Acknowledges the overflows of our counters, which are stopped, until the status
-    /// shows none.
+    /// Acknowledges the overflows of our counters, which are stopped, until the status shows
+    /// none, and of those that are nobody's. Of somebody else's they are left to him, unless they
+    /// bring on one interrupt after the other, so that no code runs any more.
     #[inline]
     pub(super) fn ack_overflows<R: Registers>(&self, registers: &R, plan: &Plan) {
         let Some(global) = &plan.global else {
             return;
         };
+        let counters = if self.barren.load(Relaxed) > MAX_BARREN {
+            plan.present()
+        } else {
+            plan.acknowledged()
+        };
         for _ in 0..MAX_RETRIES {
-            if !global.acknowledge(registers, plan.counters) {
+            if !global.acknowledge(registers, counters) {
                 break;
             }
         }

@@ -67,6 +67,10 @@ use state::{Check, Progress, Saved};
 /// read again.
 const MAX_RETRIES: u32 = 8;
 
+/// So many interrupts in a row that find nothing may come by chance. If there are more, each
+/// brings the next: the status shows an overflow of a counter that is not ours.
+const MAX_BARREN: u32 = 8;
+
 /// An event: where it stands, and how it is sampled.
 #[derive(Default, Debug)]
 struct EventState {
@@ -84,6 +88,8 @@ pub struct PmuDriver {
     stale_interrupts: AtomicU32,
     /// Handlers that found a wrapped counter since the interrupted code last moved.
     stalls: AtomicU32,
+    /// Interrupts in a row that have found nothing, and no progress of the interrupted code.
+    barren: AtomicU32,
     /// Events whose counters [`PmuDriver::on_foreign_nmi`] found wrapped: their interrupt
     /// is still to come.
     deferred: AtomicU16,

@@ -117,6 +117,7 @@ impl PmuDriver {
         }
         self.random.store(mix_seed(plan.seed), Relaxed);
         self.stalls.store(0, Relaxed);
+        self.barren.store(0, Relaxed);
         self.deferred.store(0, Relaxed);
         self.has_missed.store(false, Relaxed);
         self.check.reset();

@@ -170,7 +170,8 @@ impl Rig {
         self.driver.stop(&self.machine, &self.plan);
     }
 
-    fn in_handler(&self, action: impl FnOnce(&Machine)) {
+    /// Lets the handler of somebody else's NMI be `action`.
+    pub fn in_handler(&self, action: impl FnOnce(&Machine)) {
         self.machine.core.send_nmi();
         let mut action = Some(action);
         self.machine

@@ -13,11 +13,13 @@ impl Ratio {
         Self(u64::try_from(ratio).unwrap_or(u64::MAX))
     }
 
-    /// `value` times this number, rounded down.
+    /// `value` times this number, to the nearest: a rate that is no binary fraction is a little less
+    /// here, and what it makes whole is not to lose one for that.
     #[inline]
     #[allow(clippy::cast_possible_truncation)] // periods and times fit 64 bits
     pub(crate) fn of(self, value: u64) -> u64 {
-        ((u128::from(value) * u128::from(self.0)) >> 32) as u64
+        const HALF: u128 = 1 << 31;
+        ((u128::from(value) * u128::from(self.0) + HALF) >> 32) as u64
     }
 }
 
@@ -34,14 +36,13 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_is_exact_where_it_fits_and_else_rounds_down() {
+    fn a_ratio_gives_the_nearest() {
         let half = Ratio::new(20_000_000, 40_000_000);
-        assert_eq!([0, 1, 2, 7].map(|it| half.of(it)), [0, 0, 1, 3]);
+        assert_eq!([0, 1, 2, 7].map(|it| half.of(it)), [0, 1, 1, 4]);
         let four_thirds = Ratio::new(4, 3);
-        // By less than 2^-32 of the value.
         assert_eq!(
             [1, 2, 3, 3_000_000].map(|it| four_thirds.of(it)),
-            [1, 2, 3, 3_999_999]
+            [1, 3, 4, 4_000_000]
         );
         assert_eq!(Ratio::new(7, 2).of(4), 14);
     }

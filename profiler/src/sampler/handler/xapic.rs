@@ -808,10 +808,10 @@ pmiscope_\keep\()_claimed_\name:
     # The last step: as in sampler::source::leave.
     movq {registers}(%rip), %rcx
     movl {count}(%rdi), %r8d
-    movw $1, {state}(%rdi)
     rdtsc
     movl %eax, {armed_tsc}(%rdi)
     movl %edx, {armed_tsc}+4(%rdi)
+    movw $1, {state}(%rdi)
     movl %r8d, {initial}(%rcx)
     .cfi_remember_state
     .global pmiscope_\keep\()_left_\name

@@ -102,7 +102,10 @@ impl ProcessCounts {
             row.hand_out(events, take);
             row.used_for.store(used_for, Relaxed);
         }
-        let enabled = total(0).enabled - self.before.enabled.load(Relaxed);
+        // What is taken off for the way through may be more than what was added.
+        let enabled = total(0)
+            .enabled
+            .saturating_sub(self.before.enabled.load(Relaxed));
         let all = row.enabled.load(Relaxed) + enabled;
         for event in 0..events.min(MAX_EVENTS) {
             let (total, before) = (total(event), self.before.reading(event));

@@ -227,7 +227,7 @@ mod tests {
         };
         let clock = |clock| RunClock::of_ticks(clock, Text::EMPTY);
         let rate = rate_of(span, &clock(Clock::Time));
-        assert_eq!(rate.counts.of(3_000_000), 999_999);
+        assert_eq!(rate.counts.of(3_000_000), 1_000_000);
         let timer = ApicTimer {
             delivery: Delivery::Irq,
             rate,

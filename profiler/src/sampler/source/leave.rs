@@ -1,8 +1,9 @@
 //! The last step of an interrupt's entry: the source is armed, and the interrupted code resumes.
 //!
 //! Here, `rsp` is the frame, `rdx` the core's state and `eax` what to arm with
-//! ([`crate::entry::fast`]). Until the source is armed the core's handler is at work, so what comes
-//! meanwhile is no overflow.
+//! ([`crate::entry::fast`]). The core's handler is at work until the last step but one: what comes
+//! before is no overflow. From there on the HPET's call has some accesses to its registers: an NMI
+//! there, which is blocked unless an exception's return has let it in, finds the last overflow due.
 //!
 //! | the source | how it is armed |
 //! |---|---|
@@ -269,12 +270,12 @@ assembly!(
     r#"
     # Armed, and in no handler.
     .macro LEAVE_ARMED
-    movw $1, {state}(%rdx)
     movl %eax, %r8d
     movq %rdx, %rdi
     rdtsc
     movl %eax, {armed_tsc}(%rdi)
     movl %edx, {armed_tsc}+4(%rdi)
+    movw $1, {state}(%rdi)
     .endm
 
     .macro LEAVE_ARM_xapic

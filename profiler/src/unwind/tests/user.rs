@@ -24,6 +24,8 @@ static RAM: [PhysicalRange; 2] = [
     },
 ];
 const ROOT_TABLE: u64 = 0x2000;
+/// That above it, where there are five levels.
+const TOP_TABLE: u64 = 0x9000;
 /// Where the program executes.
 const CODE: u64 = 0x40_0000;
 const CODE_FRAME: u64 = 0x10_0000;
@@ -56,6 +58,8 @@ struct WithProgram {
     /// Where the next table goes.
     next: u64,
     has_program: bool,
+    /// There is a table above the root's.
+    has_five_levels: bool,
     /// For which stacks it was asked.
     asked: RefCell<Vec<Option<u64>>>,
     saved_sp: Option<u64>,
@@ -78,6 +82,7 @@ impl WithProgram {
             ram: HashMap::new(),
             next: ROOT_TABLE + 0x1000,
             has_program: true,
+            has_five_levels: false,
             asked: RefCell::default(),
             saved_sp: None,
             loads: Cell::new(0),
@@ -96,6 +101,22 @@ impl WithProgram {
             table = self.ram[&at] & !0xfff;
         }
         table + (address >> (39 - 9 * level) & 511) * 8
+    }
+
+    /// The physical address of the table that CR3 leads to.
+    const fn root(&self) -> u64 {
+        if self.has_five_levels {
+            TOP_TABLE
+        } else {
+            ROOT_TABLE
+        }
+    }
+
+    /// Puts a table with this first entry above the root.
+    fn with_five_levels(mut self, entry: u64) -> Self {
+        self.has_five_levels = true;
+        self.ram.insert(TOP_TABLE, entry);
+        self
     }
 
     /// Maps a page by an entry in the table of this level.
@@ -261,10 +282,11 @@ unsafe impl Target for WithProgram {
         self.asked.borrow_mut().push(stack.map(|it| it.0));
         self.has_program.then_some(UserMemory {
             // Bits of CR3 that are no address.
-            root: ROOT_TABLE | 0xfff | 1 << 63,
+            root: self.root() | 0xfff | 1 << 63,
             program: PROGRAM,
             direct_map: DIRECT_MAP,
             ram: &RAM,
+            has_five_levels: self.has_five_levels,
         })
     }
 
@@ -346,6 +368,21 @@ fn a_program_is_walked_to_its_first_function() {
         machine.walk(in_program(LEAF.0, 0)),
         (ChainEnd::Complete, vec![])
     );
+}
+
+#[test]
+fn page_tables_may_have_five_levels() {
+    let leads_on = ROOT_TABLE | PRESENT | USER;
+    let no_table = [0, ROOT_TABLE | PRESENT, leads_on | HUGE];
+    let cut = (ChainEnd::UserUnmapped, vec![]);
+    for (entry, walked) in [(leads_on, (ChainEnd::Complete, callers()))]
+        .into_iter()
+        .chain(no_table.map(|entry| (entry, cut.clone())))
+    {
+        let machine = WithProgram::new().with_frames().with_five_levels(entry);
+        let start = in_program(LEAF.0, LEAF.1);
+        assert_eq!(machine.walk(start), walked, "{entry:#x}");
+    }
 }
 
 #[test]

@@ -348,6 +348,20 @@ fn faults_end_their_process_alone_and_all_memory_is_free_again() {
     ]);
 }
 
+/// The program itself looks whether all is as it is to be.
+#[test]
+fn all_threads_that_wait_for_a_child_go_on_and_children_have_an_end() {
+    for cores in [1, 2] {
+        run(&format!(
+            "--smp {cores} --self-test process-children --samples 20000 --verbose"
+        ))
+        .ended_with(0);
+    }
+    run("--smp 1 --self-test process-children --samples 40000 --verbose")
+        .ended_with(0)
+        .saying(&["all memory of processes is free again"]);
+}
+
 /// The kernel looks at the page tables of each thread itself, and ends the run if user mode has anything
 /// more: here they are counted, and faults in user mode are what they are without.
 #[test]

@@ -321,6 +321,31 @@ fn somebody_elses_nmi_takes_no_overflow_that_a_maskable_interrupt_comes_for() {
 }
 
 #[test]
+fn what_a_kernel_does_in_its_handler_while_counters_stand_still_is_not_counted() {
+    for model in all() {
+        for is_nmi in [true, false] {
+            let machine = Machine::new(Core::new(model.clone()), Costs::of(2, 20, 15));
+            let rig = Rig::new(machine, &list("cycles,instructions"), is_nmi);
+            rig.start();
+            run(&rig, 1500);
+            rig.in_handler(|machine| {
+                rig.driver.stand_still(machine, &rig.plan);
+                machine.core.execute(&cycle(Privilege::Kernel), 50_000);
+                if is_nmi {
+                    rig.driver.on_interrupt(machine, &rig.plan);
+                } else {
+                    rig.driver.on_foreign_nmi(machine, &rig.plan);
+                }
+                rig.driver.resume(machine, &rig.plan, rig.lvtpc);
+            });
+            run(&rig, 1500);
+            assert_eq!(positions(&rig, 0), [1000, 2000, 3000], "{model:?}");
+            rig.stop();
+        }
+    }
+}
+
+#[test]
 fn a_counter_that_goes_round_on_the_way_makes_no_sample_and_no_standstill() {
     // Each interrupt costs more than a period, so each brings the next.
     for model in all() {

@@ -117,6 +117,10 @@ impl Pmu {
 fn set_command(core: &Core, command: Command) {
     core.pmu.set_command(command);
     core.overflow.set_commanded(true);
+    if !core.pmu.has_command() {
+        // A handler that came between the two has taken it.
+        core.overflow.set_commanded(false);
+    }
 }
 
 /// Takes the command of `core`. There is no other before that is done.
