@@ -9,6 +9,7 @@ use super::listing::{Instruction, Listing, Listings};
 use super::source::Sources;
 use crate::export::Export;
 use crate::export::tree::{Frame, Kind, Place};
+use crate::symbols::in_its_file;
 use crate::units;
 
 /// A function's code with its samples.
@@ -22,7 +23,7 @@ pub(crate) struct Annotation {
     #[serde(rename = "self")]
     pub own: u64,
     pub total: u64,
-    /// Its lines that have samples.
+    /// Its lines that have samples; the last one is of samples of which the line is not known.
     pub lines: Vec<LineRow>,
     /// Its code, and code that it is inlined into, of which what is its own.
     pub code: Vec<CodeRows>,
@@ -31,8 +32,8 @@ pub(crate) struct Annotation {
 /// A line.
 #[derive(Debug, Serialize)]
 pub(crate) struct LineRow {
-    pub file: String,
-    pub line: u32,
+    pub file: Option<String>,
+    pub line: Option<u32>,
     /// Samples in which the function itself was executing there.
     #[serde(rename = "self")]
     pub own: u64,
@@ -202,30 +203,27 @@ impl<'a> Counting<'a> {
     }
 
     fn lines(&self, own: u32, sources: &Sources<'_>) -> Vec<LineRow> {
-        let mut owns: BTreeMap<(u32, u32), u64> = BTreeMap::new();
+        let mut owns: BTreeMap<Option<(u32, u32)>, u64> = BTreeMap::new();
         for (frame, samples) in self.own_places(own) {
-            if let Some(line) = frame.line {
-                *owns.entry(line).or_default() += samples;
-            }
+            *owns.entry(frame.line).or_default() += samples;
         }
-        let lines = |place| {
-            self.frames(place, own)
-                .filter_map(|frame| frame.line)
-                .collect()
-        };
-        let totals = self
-            .totals(lines)
-            .into_iter()
-            .filter(|&(_, total)| total > 0);
+        let lines = |place| self.frames(place, own).map(|frame| frame.line).collect();
+        let mut totals = self.totals(lines);
+        let unknown = totals.remove_entry(&None);
+        if totals.is_empty() {
+            return Vec::new();
+        }
+        let totals = totals.into_iter().chain(unknown);
+        let totals = totals.filter(|&(_, total)| total > 0);
         totals
-            .map(|((file, line), total)| {
-                let own = owns.get(&(file, line)).copied().unwrap_or(0);
-                let file = self.export.tree.files[file as usize].clone();
-                let text = sources.text(&file);
-                let index = usize::try_from(line.saturating_sub(1)).unwrap_or(usize::MAX);
+            .map(|(place, total)| {
+                let file = place.map(|(file, _)| self.export.tree.files[file as usize].clone());
+                let line = place.map(|(_, line)| line);
+                let text = file.as_deref().and_then(|file| sources.text(file));
+                let index = usize::try_from(line.unwrap_or(0).saturating_sub(1));
                 LineRow {
-                    text: text.and_then(|text| text.get(index).cloned()),
-                    own,
+                    text: text.and_then(|text| text.get(index.ok()?).cloned()),
+                    own: owns.get(&place).copied().unwrap_or(0),
                     file,
                     line,
                     total,
@@ -258,7 +256,7 @@ impl<'a> Counting<'a> {
             let (inlined, _) = it.frames.split_at(it.frames.len() - 1);
             let line = it.frames[0].1.as_ref();
             InstructionRow {
-                address: format!("{:#x}", listing.start + it.offset),
+                address: format!("{:#x}", in_its_file(listing.start + it.offset)),
                 text: it.text.clone(),
                 own: owns[index],
                 total: totals.get(&index).copied().unwrap_or(0),

@@ -39,7 +39,7 @@ pub(crate) struct Instruction {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Listing {
     pub name: String,
-    /// As reports name it.
+    /// Where it begins: see [`Symbols::place`].
     pub start: u64,
     pub size: u64,
     pub instructions: Vec<Instruction>,
@@ -53,7 +53,7 @@ impl Instruction {
 }
 
 impl Listing {
-    /// The instruction that has this address, as reports name it.
+    /// The instruction at this place.
     pub(crate) fn index_of(&self, address: u64) -> Option<usize> {
         let offset = address.checked_sub(self.start)?;
         let behind = self.instructions.partition_point(|it| it.offset <= offset);
@@ -82,7 +82,7 @@ impl Listings {
     ) -> Self {
         let mut seen: BTreeMap<u64, u64> = BTreeMap::new();
         for (address, samples) in addresses {
-            if let Some(code) = symbols.code_around(address) {
+            if let Some(code) = symbols.code_around(symbols.of_any_process(address)) {
                 *seen
                     .entry(code.start.0.wrapping_add(code.moved_by))
                     .or_default() += samples;
@@ -140,7 +140,7 @@ fn listing(
             .frames(ran_at)
             .last()
             .map(|it| symbols.label(it.function).to_owned())?,
-        start: symbols.slide().shown(ran_at),
+        start: symbols.place(ran_at),
         size,
         instructions,
     })
@@ -152,13 +152,7 @@ fn frames(
     lines: &Lines,
 ) -> Vec<(String, Option<SourceLine>)> {
     let frames = symbols.frames(address);
-    let link = symbols.slide().link(address);
-    let mut found = link.map_or_else(Vec::new, |link| lines.at(link));
-    if found.len() != frames.len() {
-        // What names the functions knows others than what has the lines.
-        found = vec![None; frames.len()];
-    }
-    let named = frames.iter().zip(found);
+    let named = frames.iter().zip(lines.of_code(address, symbols));
     named
         .map(|(frame, line)| (symbols.label(frame.function).to_owned(), line))
         .collect()

@@ -45,6 +45,9 @@ fn function(it: &Annotation, sources: &Sources<'_>, out: &mut String) -> std::fm
     Ok(())
 }
 
+/// A line that is not known, or its file.
+const UNKNOWN: &str = "??";
+
 /// A share, if there is any.
 fn share(samples: u64, all: u64) -> String {
     match samples {
@@ -54,13 +57,14 @@ fn share(samples: u64, all: u64) -> String {
 }
 
 fn lines(it: &Annotation, sources: &Sources<'_>, out: &mut String) -> std::fmt::Result {
-    let mut file = "";
+    let mut before = None;
     for line in &it.lines {
-        if line.file != file {
-            file = &line.file;
-            let lacking = match sources.text(file) {
-                None => "  (the source is not here)",
-                Some(_) => "",
+        if before != Some(&line.file) {
+            before = Some(&line.file);
+            let file = line.file.as_deref().unwrap_or(UNKNOWN);
+            let lacking = match line.file.is_none() || sources.text(file).is_some() {
+                false => "  (the source is not here)",
+                true => "",
             };
             writeln!(
                 out,
@@ -77,7 +81,8 @@ fn lines(it: &Annotation, sources: &Sources<'_>, out: &mut String) -> std::fmt::
             "{:>7}  {:>7}  {:>5}  {}",
             share(line.own, it.samples),
             share(line.total, it.samples),
-            line.line,
+            line.line
+                .map_or_else(|| UNKNOWN.to_owned(), |it| it.to_string()),
             text
         );
         writeln!(out, "{}", row.trim_end())?;
@@ -110,6 +115,9 @@ fn instructions(
                 [] => writeln!(out, "{:18} ▏{}", "", one_line(&code.symbol))?,
                 all => writeln!(out, "{:18} ▏inlined: {}", "", all.join(" ← "))?,
             }
+        }
+        if is_new && row.line.is_none() && before.is_some() {
+            writeln!(out, "{:18} ▏{UNKNOWN}", "")?;
         }
         if let (true, Some(file), Some(line)) = (is_new, &row.file, row.line) {
             let text = sources.text(file);

@@ -6,7 +6,7 @@ use super::print;
 use super::show::{CountedProfile, LoadedProfile, destination};
 use super::views::OfEvents;
 use crate::cli::{DiffArgs, ProfileArgs, ReportFormat};
-use crate::exit::Exit;
+use crate::exit::{Exit, Usage};
 use crate::flame::{self, Stacks};
 use crate::output::{Destination, json, say};
 use crate::report::counts::Counts;
@@ -18,6 +18,16 @@ use crate::report::model::Identity;
 const TOP: usize = 30;
 
 pub(super) fn diff(arguments: &DiffArgs) -> Result<Exit> {
+    let has_text = arguments
+        .output
+        .as_ref()
+        .is_none_or(|output| *output != *"-");
+    if arguments.format != ReportFormat::Text && !has_text {
+        bail!(Usage(
+            "--format: -o - writes the flame graph in place of what it is for: leave one of them out"
+                .to_owned()
+        ));
+    }
     let profiles = arguments.profiles();
     let output = arguments.output.as_deref();
     // Over neither of the two.

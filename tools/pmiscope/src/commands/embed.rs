@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
+use super::run::plan::Outputs;
 use super::show::{CountedProfile, LoadedProfile, open_written};
 use crate::cli::EmbedArgs;
 use crate::exit::Exit;
@@ -20,14 +21,18 @@ pub(super) fn embed(arguments: &EmbedArgs) -> Result<Exit> {
     if *arguments.output == *"-" {
         bail!("-o -: a profile is a file: name one");
     }
-    let target = Target::new(&arguments.output)?;
     let files = profile
         .elf
         .iter()
         .chain(&profile.debug_file)
         .chain(&profile.program);
-    let files = files.map(|file| ("a file that names are taken from", &**file));
-    target.is_none_of(files.chain([("the profile", &*profile.profile)]))?;
+    let files = files.map(|file| ("a file that names are taken from", file.clone()));
+    let read: Vec<_> = files
+        .chain([("the profile", profile.profile.clone())])
+        .collect();
+    // As what a run writes: neither a file that is no profile is written over, nor is it named as a
+    // flame graph.
+    let target = Outputs::new(&arguments.output, false, &read)?.profile;
     let loaded = LoadedProfile::new(profile)?;
     write(named(loaded)?, &target)
 }

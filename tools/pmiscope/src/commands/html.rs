@@ -97,8 +97,8 @@ impl Loaded {
         Ok(Self {
             name: name_of(&arguments.profile),
             written: written_at(&arguments.profile),
+            lines: Lines::with_programs(&files, &counted.symbols),
             counted,
-            lines: Lines::of_files(&files),
         })
     }
 

@@ -55,7 +55,7 @@ fn by(counted: &CountedProfile, files: &SymbolFiles, arguments: &ReportArgs) -> 
         warn_without_lines(counted);
     }
     let lines = match options.by.iter().any(|by| by.has_lines()) {
-        true => Lines::of_files(files),
+        true => Lines::with_programs(files, &counted.symbols),
         false => Lines::default(),
     };
     let symbols = (&counted.symbols, &lines);

@@ -12,11 +12,11 @@ use std::io::Write;
 
 use anyhow::{Result, ensure};
 use object::{Object as _, ObjectSymbol as _, SymbolKind};
-use profiler::address::{CodeAddress, UserAddress};
 
 use super::Export;
 use super::samples::InTime;
 use super::tree::Kind;
+use crate::symbols::in_its_file;
 pub(crate) use processes::MappedProgram;
 use processes::{Mapping, Processes, Thread};
 
@@ -316,10 +316,7 @@ impl PerfData<'_> {
         let leaf = tree.leaf(stack).into_iter();
         let places = leaf.flat_map(|leaf| tree.places_of(leaf));
         places.filter_map(|place| match place.kind {
-            Kind::Code(address) => {
-                let user = UserAddress::of_program(CodeAddress(address));
-                Some(user.map_or(address, |user| user.address))
-            }
+            Kind::Code(address) => Some(in_its_file(address)),
             Kind::Border(_) => Some(CONTEXT_USER),
             Kind::Interrupt(_) | Kind::Cut(_) => None,
         })

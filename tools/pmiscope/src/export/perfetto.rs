@@ -9,6 +9,7 @@ use prost::Message;
 use super::Export;
 use super::samples::InTime;
 use super::tree::Kind;
+use crate::symbols::in_its_file;
 use crate::units::grouped;
 
 #[derive(Clone, PartialEq, Message)]
@@ -331,15 +332,19 @@ fn frames(export: &Export<'_>) -> (InternedData, Vec<u64>) {
     let mut frames = Vec::new();
     for place in places {
         first_frames.push(frames.len() as u64 + 1);
-        let address = match place.kind {
-            Kind::Code(address) => address.wrapping_sub(start),
-            Kind::Interrupt(_) | Kind::Border(_) | Kind::Cut(_) => 0,
+        let (mapping_id, address) = match place.kind {
+            // The mapping is the kernel's.
+            Kind::Code(address) if in_its_file(address) == address => {
+                (Some(1), address.wrapping_sub(start))
+            }
+            Kind::Code(_) => (None, 0),
+            Kind::Interrupt(_) | Kind::Border(_) | Kind::Cut(_) => (Some(1), 0),
         };
         for frame in &place.frames {
             frames.push(Frame {
                 iid: Some(frames.len() as u64 + 1),
                 function_name_id: Some(u64::from(frame.function) + 1),
-                mapping_id: Some(1),
+                mapping_id,
                 rel_pc: Some(address),
             });
         }

@@ -1,12 +1,14 @@
 //! pprof's `profile.proto` (<https://github.com/google/pprof/tree/main/proto>), in gzip. Messages that
 //! follow each other are one message with all their parts, so it is written in pieces.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::Result;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hashbrown::HashMap;
+use profiler::address::UserAddress;
 use prost::Message;
 
 use super::Export;
@@ -119,10 +121,12 @@ struct Function {
     start_line: i64,
 }
 
-/// The only file.
+/// The mapping of the kernel; those of programs are behind it.
 const KERNEL: u64 = 1;
 /// The samples that are written at once.
 const AT_ONCE: usize = 4096;
+/// Mappings begin and end at whole pages.
+const PAGE: u64 = 4096;
 
 /// Texts by their numbers. The first is empty.
 struct Texts {
@@ -160,9 +164,10 @@ pub(super) fn write(export: &Export<'_>, out: &mut dyn Write) -> Result<()> {
     let mut out = GzEncoder::new(out, Compression::fast());
     let mut texts = Texts::new();
     let mut put = |piece: &Profile| out.write_all(&piece.encode_to_vec());
-    put(&head(export, &mut texts))?;
+    let mappings = Mappings::new(export, &mut texts);
+    put(&head(export, &mappings, &mut texts))?;
     put(&functions(export, &mut texts))?;
-    put(&locations(export))?;
+    put(&locations(export, &mappings))?;
     let labels = Labels::new(export, &mut texts);
     put(&Profile {
         string_table: texts.all,
@@ -183,7 +188,7 @@ pub(super) fn write(export: &Export<'_>, out: &mut dyn Write) -> Result<()> {
 }
 
 /// What values mean, and the kernel.
-fn head(export: &Export<'_>, texts: &mut Texts) -> Profile {
+fn head(export: &Export<'_>, mappings: &Mappings, texts: &mut Texts) -> Profile {
     let seen = export.events.seen();
     let unit = texts.number("count");
     let events = seen.iter().map(|&place| &export.events.all[place]);
@@ -201,15 +206,29 @@ fn head(export: &Export<'_>, texts: &mut Texts) -> Profile {
         kind: texts.number(&event.name),
         unit,
     });
-    let run = &export.profile.description;
-    let start = export.symbols.slide().shown(run.text.start);
-    let length = run.text.end.0.wrapping_sub(run.text.start.0);
     Profile {
         sample_type,
         period_type,
         period: first.map_or(0, |event| signed(event.period)),
         comment: vec![texts.number(&export.title())],
-        mapping: vec![Mapping {
+        mapping: mappings.all.clone(),
+        ..Profile::default()
+    }
+}
+
+/// The files that code is of.
+struct Mappings {
+    all: Vec<Mapping>,
+    /// Those of programs, by their numbers.
+    programs: HashMap<u16, u64>,
+}
+
+impl Mappings {
+    fn new(export: &Export<'_>, texts: &mut Texts) -> Self {
+        let run = &export.profile.description;
+        let start = export.symbols.slide().shown(run.text.start);
+        let length = run.text.end.0.wrapping_sub(run.text.start.0);
+        let kernel = Mapping {
             id: KERNEL,
             memory_start: start,
             memory_limit: start.wrapping_add(length),
@@ -219,8 +238,44 @@ fn head(export: &Export<'_>, texts: &mut Texts) -> Profile {
             has_filenames: true,
             has_line_numbers: true,
             has_inline_frames: true,
-        }],
-        ..Profile::default()
+        };
+        let mut mappings = Self {
+            all: vec![kernel],
+            programs: HashMap::new(),
+        };
+        let places = export
+            .tree
+            .places
+            .iter()
+            .filter_map(|place| place.kind.user());
+        let mut seen: BTreeMap<u16, (u64, u64)> = BTreeMap::new();
+        for UserAddress { program, address } in places {
+            let (first, last) = seen.entry(program).or_insert((address, address));
+            (*first, *last) = (address.min(*first), address.max(*last));
+        }
+        for ((program, (first, last)), id) in seen.into_iter().zip(KERNEL + 1..) {
+            let known = export.symbols.programs().find(|it| it.number == program);
+            let build_id = known.and_then(|it| it.build_id());
+            mappings.all.push(Mapping {
+                id,
+                memory_start: first & !(PAGE - 1),
+                memory_limit: (last | (PAGE - 1)) + 1,
+                filename: texts.number(&export.symbols.program_name(program)),
+                build_id: texts.number(&build_id.map_or_else(String::new, |it| it.to_string())),
+                ..kernel
+            });
+            mappings.programs.insert(program, id);
+        }
+        mappings
+    }
+
+    /// The mapping of code, and its address there.
+    fn of(&self, kind: Kind) -> (u64, u64) {
+        match (kind, kind.user()) {
+            (_, Some(user)) => (self.programs[&user.program], user.address),
+            (Kind::Code(address), None) => (KERNEL, address),
+            (Kind::Interrupt(_) | Kind::Border(_) | Kind::Cut(_), None) => (0, 0),
+        }
     }
 }
 
@@ -243,12 +298,9 @@ fn functions(export: &Export<'_>, texts: &mut Texts) -> Profile {
     }
 }
 
-fn locations(export: &Export<'_>) -> Profile {
+fn locations(export: &Export<'_>, mappings: &Mappings) -> Profile {
     let locations = (1..).zip(&export.tree.places).map(|(id, place)| {
-        let (mapping_id, address) = match place.kind {
-            Kind::Code(address) => (KERNEL, address),
-            Kind::Interrupt(_) | Kind::Border(_) | Kind::Cut(_) => (0, 0),
-        };
+        let (mapping_id, address) = mappings.of(place.kind);
         let lines = place.frames.iter().map(|frame| Line {
             function_id: u64::from(frame.function) + 1,
             line: frame.line.map_or(0, |(_, line)| line.into()),

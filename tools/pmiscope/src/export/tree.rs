@@ -3,7 +3,7 @@
 //! and few chains, so that a form that writes each sample writes a number.
 
 use hashbrown::HashMap;
-use profiler::address::CodeAddress;
+use profiler::address::{CodeAddress, UserAddress};
 use profiler::format::ChainEnd;
 
 use crate::chain::Link;
@@ -21,7 +21,7 @@ fn number(index: usize) -> u32 {
 /// What a step of a stack is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Kind {
-    /// Code, at this address as the ELF file has it; of a caller, within its call.
+    /// Code, at this address of [`Symbols::place`]; of a caller, within its call.
     Code(u64),
     /// What is further out was interrupted, by this vector.
     Interrupt(u8),
@@ -30,6 +30,16 @@ pub(crate) enum Kind {
     Border(Option<u8>),
     /// What is further out is not known: the walk ended so.
     Cut(u8),
+}
+
+impl Kind {
+    /// Of code of a user's program: which, and where in its file.
+    pub(crate) fn user(self) -> Option<UserAddress> {
+        match self {
+            Self::Code(place) => UserAddress::of_program(CodeAddress(place)),
+            Self::Interrupt(_) | Self::Border(_) | Self::Cut(_) => None,
+        }
+    }
 }
 
 /// A step of a stack: an address with all functions that were inlined there.
@@ -165,7 +175,7 @@ struct Builder<'a> {
     symbols: &'a Symbols,
     lines: &'a Lines,
     tree: Tree,
-    /// By what they are, for code by the address at which it ran.
+    /// By what they are.
     places: HashMap<Kind, u32>,
     functions: HashMap<Named, u32>,
     files: HashMap<String, u32>,
@@ -237,23 +247,18 @@ impl Builder<'_> {
             function,
             line: None,
         };
-        self.add(kind, kind, Box::new([frame]))
+        self.add(kind, Box::new([frame]))
     }
 
     /// The place of code that ran at an address.
     fn code(&mut self, address: CodeAddress) -> u32 {
-        let ran_at = Kind::Code(address.0);
-        if let Some(&known) = self.places.get(&ran_at) {
+        let kind = Kind::Code(self.symbols.place(address));
+        if let Some(&known) = self.places.get(&kind) {
             return known;
         }
         let symbols = self.symbols;
         let resolved = symbols.frames(address);
-        let link = symbols.slide().link(address);
-        let mut lines = link.map_or_else(Vec::new, |link| self.lines.at(link));
-        if lines.len() != resolved.len() {
-            // What names the functions knows others than what has the lines.
-            lines = vec![None; resolved.len()];
-        }
+        let lines = self.lines.of_code(address, symbols);
         let frames = resolved.iter().zip(lines).map(|(frame, line)| {
             let id = frame.function;
             let function = self.function(Named::Symbol(id.index()), || {
@@ -265,17 +270,13 @@ impl Builder<'_> {
             Frame { function, line }
         });
         let frames = frames.collect();
-        self.add(
-            ran_at,
-            Kind::Code(self.symbols.slide().shown(address)),
-            frames,
-        )
+        self.add(kind, frames)
     }
 
-    fn add(&mut self, key: Kind, kind: Kind, frames: Box<[Frame]>) -> u32 {
+    fn add(&mut self, kind: Kind, frames: Box<[Frame]>) -> u32 {
         self.tree.places.push(Place { kind, frames });
         let place = number(self.tree.places.len() - 1);
-        self.places.insert(key, place);
+        self.places.insert(kind, place);
         place
     }
 

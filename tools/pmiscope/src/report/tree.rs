@@ -10,6 +10,12 @@ use serde::Serialize;
 use crate::flame::Stacks;
 use crate::units::percent;
 
+/// The most functions on the way to a node: far more than a kernel's chain has, while an imported stack
+/// may have any number of them.
+const DEEPEST: usize = 2000;
+/// In place of those that are deeper.
+const DEEPER: &str = "[deeper]";
+
 /// A tree of calls.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct CallTree {
@@ -54,8 +60,8 @@ impl CallTree {
                 at: 0,
             };
             match inverted {
-                true => frames.iter().rev().for_each(|it| grow.step(it, samples)),
-                false => frames.iter().for_each(|it| grow.step(it, samples)),
+                true => grow.steps(frames.iter().rev(), samples),
+                false => grow.steps(frames.iter(), samples),
             }
             let at = grow.at;
             nodes[at].own += samples;
@@ -90,6 +96,15 @@ struct Grow<'a> {
 }
 
 impl Grow<'_> {
+    fn steps<'a>(&mut self, mut names: impl Iterator<Item = &'a Rc<str>>, samples: u64) {
+        for name in names.by_ref().take(DEEPEST) {
+            self.step(name, samples);
+        }
+        if names.next().is_some() {
+            self.step(&DEEPER.into(), samples);
+        }
+    }
+
     fn step(&mut self, name: &Rc<str>, samples: u64) {
         let next = self.nodes.len();
         let known = &mut self.nodes[self.at].children;
@@ -101,7 +116,7 @@ impl Grow<'_> {
     }
 }
 
-/// A node's children, those with most samples first. Chains are bounded, and so is a tree's depth.
+/// A node's children, those with most samples first.
 fn children(nodes: &[Growing], at: usize) -> Vec<Node> {
     let children_of = nodes[at].children.iter();
     let mut all: Vec<_> = children_of

@@ -10,11 +10,12 @@ use addr2line::{Context, LookupContinuation, LookupResult};
 use gimli::{Dwarf, Section as _};
 use hashbrown::HashMap;
 use kernel_core::symbols::lines::short_path;
+use profiler::address::{CodeAddress, UserAddress};
 
 use super::dwarf::has_whole_unit;
 use super::files::Chosen;
 use super::split::{Split, SplitFiles};
-use super::{Bytes, LinkAddress, SymbolFiles, dwarf};
+use super::{Bytes, LinkAddress, SymbolFiles, Symbols, dwarf};
 
 /// A place in a source file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,6 +33,8 @@ pub struct Lines {
     split: SplitFiles,
     /// The files of lines that were asked for, by their short names, as the compiler names them.
     paths: RefCell<HashMap<String, PathBuf>>,
+    /// Those of the user's programs, by their numbers.
+    programs: HashMap<u16, Lines>,
 }
 
 impl Lines {
@@ -50,7 +53,35 @@ impl Lines {
             split: split.unwrap_or_default(),
             context: dwarf.and_then(|dwarf| Context::from_dwarf(dwarf).ok()),
             paths: RefCell::default(),
+            programs: HashMap::new(),
         }
+    }
+
+    /// Those of a kernel's files, and of the programs whose functions `symbols` has.
+    #[must_use]
+    pub fn with_programs(files: &SymbolFiles, symbols: &Symbols) -> Self {
+        let programs = symbols.programs();
+        let programs = programs.map(|it| (it.number, Self::of_files(it.files)));
+        Self {
+            programs: programs.collect(),
+            ..Self::of_files(files)
+        }
+    }
+
+    /// Where the code is that ran at an address, likewise, as many as `symbols` has functions there:
+    /// each unknown if what has the lines knows others.
+    #[must_use]
+    pub fn of_code(&self, address: CodeAddress, symbols: &Symbols) -> Vec<Option<SourceLine>> {
+        let lines = match UserAddress::of_program(address) {
+            Some(user) => {
+                let program = self.programs.get(&symbols.program_of(user.program));
+                program.map(|lines| lines.at(LinkAddress(user.address)))
+            }
+            None => symbols.slide().link(address).map(|link| self.at(link)),
+        };
+        let functions = symbols.frames(address).len();
+        let lines = lines.filter(|lines| lines.len() == functions);
+        lines.unwrap_or_else(|| vec![None; functions])
     }
 
     /// Returns true if there are none.
@@ -95,7 +126,8 @@ impl Lines {
     /// The file of a line that was asked for, by its short name; it may be on another machine.
     #[must_use]
     pub fn path(&self, file: &str) -> Option<PathBuf> {
-        self.paths.borrow().get(file).cloned()
+        let own = self.paths.borrow().get(file).cloned();
+        own.or_else(|| self.programs.values().find_map(|lines| lines.path(file)))
     }
 
     /// The result of a look-up, for which units that are split off are taken from their files.

@@ -35,6 +35,7 @@ mod texts;
 mod units;
 
 pub use elf::{BuildId, ElfError, build_id};
+pub(crate) use programs::in_its_file;
 pub use slide::{LinkAddress, Slide};
 
 pub(crate) use callframe::Callers;

@@ -2,14 +2,38 @@
 
 use profiler::address::{CodeAddress, UserAddress};
 
+use super::files::Owner;
 use super::functions::Identity;
-use super::{DebugNames, ElfError, Frame, Resolved, Symbols};
+use super::{
+    BuildId, DebugNames, ElfError, Frame, Resolved, SymbolFile, SymbolFiles, Symbols, build_id,
+};
 
 /// A program.
 pub(super) struct Program {
     number: u16,
     name: String,
+    files: SymbolFiles,
     symbols: Symbols,
+}
+
+/// What is known of a program.
+pub(crate) struct ProgramFile<'a> {
+    /// As addresses have it.
+    pub number: u16,
+    /// Its ELF file; none if its names are a profile's.
+    pub files: &'a SymbolFiles,
+}
+
+impl ProgramFile<'_> {
+    pub(crate) fn build_id(&self) -> Option<BuildId> {
+        let parts = self.files.parts();
+        build_id(&parts.first()?.file.bytes).ok()
+    }
+}
+
+/// An address of [`Symbols::place`], as the file has it whose code it is.
+pub(crate) fn in_its_file(place: u64) -> u64 {
+    UserAddress::of_program(CodeAddress(place)).map_or(place, |user| user.address)
 }
 
 /// A process of a program.
@@ -33,6 +57,31 @@ impl Symbols {
         process.map_or(number, |process| process.program)
     }
 
+    /// The address that is the same for all processes of a program.
+    pub(crate) fn of_any_process(&self, address: CodeAddress) -> CodeAddress {
+        UserAddress::of_program(address).map_or(address, |user| {
+            let program = self.program_of(user.program);
+            UserAddress { program, ..user }.code()
+        })
+    }
+
+    /// By which address the code is known that ran at `address`: the ELF file's, of a program with
+    /// that one's number.
+    pub(crate) fn place(&self, address: CodeAddress) -> u64 {
+        match UserAddress::of_program(address) {
+            Some(_) => self.of_any_process(address).0,
+            None => self.slide.shown(address),
+        }
+    }
+
+    /// All programs.
+    pub(crate) fn programs(&self) -> impl Iterator<Item = ProgramFile<'_>> {
+        self.programs.iter().map(|program| ProgramFile {
+            number: program.number,
+            files: &program.files,
+        })
+    }
+
     /// The number by which the kernel knows the process that addresses have by this number.
     pub(crate) fn pid_of(&self, number: u16) -> Option<u32> {
         self.processes.get(&number).map(|process| process.pid)
@@ -45,12 +94,20 @@ impl Symbols {
     ///
     /// [`ElfError`] if it is no ELF file that can be read.
     pub fn add_program(&mut self, number: u16, name: &str, elf: &[u8]) -> Result<(), ElfError> {
-        let symbols = Self::new(elf)?;
+        let mut files = SymbolFiles::default();
+        let file = SymbolFile {
+            name: name.to_owned(),
+            path: None,
+            bytes: elf.into(),
+        };
+        files.add(file, Owner::Kernel)?;
+        let symbols = Self::of_files(&files, None);
         self.callers.add_program(number, symbols.callers().clone());
         self.programs.retain(|program| program.number != number);
         self.programs.push(Program {
             number,
             name: name.to_owned(),
+            files,
             symbols,
         });
         Ok(())
@@ -152,6 +209,7 @@ impl Program {
         Self {
             number,
             name,
+            files: SymbolFiles::default(),
             symbols: Symbols::without_elf(),
         }
     }

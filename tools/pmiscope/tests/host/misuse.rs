@@ -94,6 +94,58 @@ fn what_is_neither_a_name_nor_an_expression_is_refused() {
 }
 
 #[test]
+fn names_are_embedded_over_nothing_that_is_no_profile() {
+    let path = file("to-embed.pmi", &profile());
+    for name in ["notes.txt", "page.html"] {
+        let other = file(name, b"precious");
+        refused(
+            pmiscope(&["embed-symbols", text(&path), "-o", text(&other)]),
+            1,
+            &["the file that is there is no profile, and is not written over"],
+        );
+        assert_eq!(std::fs::read(&other).unwrap(), b"precious");
+    }
+    let picture = folder().join("named.svg");
+    refused(
+        pmiscope(&["embed-symbols", text(&path), "-o", text(&picture)]),
+        1,
+        &["the flame graph has that of the profile and the ending svg"],
+    );
+    assert!(!picture.exists());
+}
+
+#[test]
+fn a_flame_graph_in_place_of_the_difference_has_no_other_format() {
+    let path = file("drawn.pmi", &profile());
+    let words = ["diff", text(&path), text(&path), "-o", "-"];
+    pmiscope(&words).success();
+    refused(
+        pmiscope(&[&words[..], &["--format", "json"]].concat()),
+        2,
+        &["--format: -o - writes the flame graph"],
+    );
+}
+
+#[test]
+fn trees_of_stacks_of_any_depth_are_shown() {
+    let frames: Vec<_> = (0..20_000).map(|it| format!("f{it}")).collect();
+    let stacks = format!("{} 3\nf0;g 1\n", frames.join(";"));
+    let stacks = file("deep.folded", stacks.as_bytes());
+    let path = folder().join("deep.pmi");
+    pmiscope(&["import", "--folded", text(&stacks), "-o", text(&path)]).success();
+    for more in [
+        &["--tree"][..],
+        &["--inverted"],
+        &["--tree", "--format", "json"],
+    ] {
+        let words = [&["report", text(&path), "--percent-limit", "0"], more].concat();
+        let shown = stdout(&pmiscope(&words).success());
+        assert!(shown.contains("[deeper]"), "{more:?}");
+        assert!(!shown.contains("f10000\n"), "{more:?}");
+    }
+}
+
+#[test]
 fn samples_of_several_events_are_not_added_without_a_word() {
     let path = file("added.pmi", &profile_of_events());
     let path = text(&path);

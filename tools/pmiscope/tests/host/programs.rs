@@ -276,6 +276,50 @@ fn processes_of_a_program_are_one_row_by_program() {
     assert_eq!(both["samples"], 2);
 }
 
+/// Of three processes of one program, and of one that was not announced.
+#[test]
+fn code_of_a_program_is_one_whichever_process_ran_it() {
+    let run = Run::new("shared");
+    let mut end = run_end();
+    end.cores.truncate(1);
+    end.cores[0].stored = 4;
+    let numbers = (0..3).map(|it| ProcessEnd {
+        number: 100 + it,
+        program: 1,
+        pid: 7 + u32::from(it),
+    });
+    end.cores[0].processes = numbers.collect();
+    let leaf = UserAddress::of_program(run.one.at("leaf")).unwrap().address;
+    let seen = [100, 101, 102, 1].into_iter().zip(0..);
+    let samples: Vec<_> = seen
+        .map(|(number, sequence)| Seen {
+            state: State::NMI | State::RING,
+            ..Seen::new(sequence, of_program(number, leaf), &[])
+        })
+        .collect();
+    let run_of_one = Description {
+        cores: 1,
+        ..description()
+    };
+    let modules = run.modules.iter();
+    let modules: Vec<_> = modules.map(|(name, elf)| (&**name, elf.clone())).collect();
+    let profile = profile_with_end((&run_of_one, &end), (&kernel().elf, &modules), &[&samples]);
+    let path = file("shared.pmi", &profile);
+    let path = text(&path);
+    let rows = report(&[path, "--by", "address"])["rows"].clone();
+    assert_eq!(rows.as_array().unwrap().len(), 1, "{rows}");
+    assert_eq!(rows[0]["address"], format!("{leaf:#x}"));
+    assert_eq!(rows[0]["events"][0]["self"], 4);
+    let words = ["annotate", path, "leaf [shared-one]", "--format", "json"];
+    let annotated = stdout(&pmiscope(&words).success());
+    let annotated: Value = serde_json::from_str(&annotated).unwrap();
+    let code = annotated[0]["code"].as_array().unwrap();
+    assert_eq!(code.len(), 1, "{annotated}");
+    let instruction = &code[0]["instructions"][0];
+    assert_eq!(instruction["address"], format!("{leaf:#x}"));
+    assert_eq!(instruction["self"], 4);
+}
+
 #[test]
 fn a_program_is_taken_from_a_file_that_is_named_if_it_is_the_one_that_ran() {
     let mut run = Run::new("given");

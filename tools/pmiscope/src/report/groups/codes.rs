@@ -7,7 +7,7 @@ use profiler::address::CodeAddress;
 
 use super::By;
 use crate::report::{Chain, Stack, Tally};
-use crate::symbols::{Frame, Lines, Symbols};
+use crate::symbols::{Frame, Lines, Symbols, in_its_file};
 
 /// What a group of code is called, in the order of what it is grouped by.
 type Name = Vec<String>;
@@ -64,14 +64,10 @@ impl<'a> Codes<'a> {
 
     /// The file and line of each of the frames at an address, if they are known.
     fn lines_at(&self, address: CodeAddress, frames: usize) -> Vec<Option<(String, u32)>> {
-        let link = self.symbols.slide().link(address);
-        let link = link.filter(|_| self.by.iter().any(|by| by.has_lines()));
-        let lines = link.map_or_else(Vec::new, |link| self.lines.at(link));
-        if lines.len() != frames {
-            // What names the functions knows others than what has the lines.
+        if !self.by.iter().any(|by| by.has_lines()) {
             return vec![None; frames];
         }
-        let lines = lines.into_iter();
+        let lines = self.lines.of_code(address, self.symbols).into_iter();
         lines
             .map(|line| line.map(|it| (it.file, it.line)))
             .collect()
@@ -85,7 +81,7 @@ impl<'a> Codes<'a> {
             (By::Line, None) => format!("?? {label}"),
             (By::File, Some((file, _))) => file.clone(),
             (By::File, None) => self.file_of(frame).unwrap_or("??").to_owned(),
-            (By::Address, _) => format!("{:#x}", self.symbols.slide().shown(address)),
+            (By::Address, _) => format!("{:#x}", in_its_file(self.symbols.place(address))),
             _ => label.to_owned(),
         };
         self.by.iter().map(name).collect()
