@@ -128,15 +128,15 @@ fn is_exact(name: &str) -> bool {
 ///
 /// There is none, or more than one; the message lists them.
 pub fn find(profile: &Profile, text: &str) -> Result<u8> {
+    if text == AIMED {
+        return Ok(Sample::AIMED);
+    }
     let events = profile.events();
     if events.is_empty() {
         bail!(
             "--event {text}: the profile has no events: its samples are by the source {}",
             profile.description.source
         );
-    }
-    if text == AIMED {
-        return Ok(Sample::AIMED);
     }
     let found: Vec<_> = match text.parse() {
         Ok(index) => (index..=index)

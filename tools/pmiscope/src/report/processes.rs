@@ -28,16 +28,18 @@ pub struct ProcessRow {
 
 /// A row for each process, the one with most samples first.
 pub(super) fn rows(tally: &Tally, symbols: &Symbols) -> Vec<ProcessRow> {
-    let mut counts: BTreeMap<u16, [u64; 2]> = BTreeMap::new();
-    for (stack, program) in by_stack(tally) {
-        if let Some(program) = program {
+    // A process has a number for each time that it was announced, as behind each exec.
+    let mut counts: BTreeMap<(u16, Option<u32>), [u64; 2]> = BTreeMap::new();
+    for (stack, number) in by_stack(tally) {
+        if let Some(number) = number {
             let is_user = stack.is_user();
-            counts.entry(program).or_default()[usize::from(!is_user)] += stack.samples;
+            let process = (symbols.program_of(number), symbols.pid_of(number));
+            counts.entry(process).or_default()[usize::from(!is_user)] += stack.samples;
         }
     }
-    let row = |(number, [user, kernel]): (u16, [u64; 2])| ProcessRow {
-        name: symbols.program_name(number),
-        pid: symbols.pid_of(number),
+    let row = |((program, pid), [user, kernel]): (_, [u64; 2])| ProcessRow {
+        name: symbols.program_name(program),
+        pid,
         samples: user + kernel,
         user,
         kernel,
@@ -74,6 +76,8 @@ pub(super) struct ProgramSum {
     pub(super) name: String,
     /// How many of them have a number, and samples.
     pub(super) processes: usize,
+    /// There are samples of others.
+    pub(super) has_more: bool,
     pub(super) user: u64,
     pub(super) kernel: u64,
 }
@@ -87,6 +91,7 @@ pub(super) fn by_program(rows: &[ProcessRow]) -> Vec<ProgramSum> {
             sums.push(ProgramSum {
                 name: row.name.clone(),
                 processes: 0,
+                has_more: false,
                 user: 0,
                 kernel: 0,
             });
@@ -94,6 +99,7 @@ pub(super) fn by_program(rows: &[ProcessRow]) -> Vec<ProgramSum> {
         });
         let sum = &mut sums[place];
         sum.processes += usize::from(row.pid.is_some());
+        sum.has_more |= row.pid.is_none();
         sum.user += row.user;
         sum.kernel += row.kernel;
     }
@@ -149,15 +155,16 @@ mod tests {
             row("exit", Some(3), 2, 1),
             row("exit", None, 1, 0),
         ];
-        let sum = |name: &str, processes, user, kernel| ProgramSum {
+        let sum = |name: &str, (processes, has_more), user, kernel| ProgramSum {
             name: name.into(),
             processes,
+            has_more,
             user,
             kernel,
         };
         assert_eq!(
             by_program(&rows),
-            [sum("exit", 2, 4, 7), sum("spawn", 1, 5, 4)]
+            [sum("exit", (2, true), 4, 7), sum("spawn", (1, false), 5, 4)]
         );
     }
 }

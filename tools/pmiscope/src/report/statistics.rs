@@ -42,11 +42,19 @@ impl TwoShares {
         before.hypot(after)
     }
 
-    /// How likely a difference as large as this is if both shares are the same (a test of two
-    /// proportions, two-sided): 1 if there is nothing to compare.
+    /// How likely a difference as large as this is if both shares are the same, two-sided: by Fisher's
+    /// exact test where few samples are expected on a side, else by a test of two proportions. 1 if
+    /// there is nothing to compare.
     #[must_use]
     #[allow(clippy::cast_precision_loss)] // far more samples than matter
     pub fn chance(self) -> f64 {
+        const FEW: f64 = 10.0;
+        let Some(table) = Table::new(self) else {
+            return 1.0;
+        };
+        if table.expected() < FEW {
+            return table.chance();
+        }
         let [first, second] = self.whole.map(|it| it as f64);
         let all = first + second;
         let pooled = self.part.iter().map(|&it| it as f64).sum::<f64>() / all;
@@ -65,6 +73,70 @@ impl TwoShares {
             0 => 0.0,
             whole => self.part[it] as f64 / whole as f64,
         })
+    }
+}
+
+/// Samples of two profiles by whether they are of a part: the smaller profile, and the smaller of the
+/// part and what is not in it.
+struct Table {
+    all: u64,
+    in_profile: u64,
+    in_part: u64,
+    in_both: u64,
+}
+
+impl Table {
+    /// `None` if a profile has no samples.
+    fn new(shares: TwoShares) -> Option<Self> {
+        let TwoShares { part, whole } = shares;
+        let smaller = usize::from(whole[1] < whole[0]);
+        let (all, in_part) = (whole[0] + whole[1], part[0] + part[1]);
+        let (in_profile, both) = (whole[smaller], part[smaller]);
+        let [in_part, in_both] = match in_part > all - in_part {
+            true => [all - in_part, in_profile - both],
+            false => [in_part, both],
+        };
+        (in_profile > 0).then_some(Self {
+            all,
+            in_profile,
+            in_part,
+            in_both,
+        })
+    }
+
+    /// The samples in both, in the mean.
+    #[allow(clippy::cast_precision_loss)] // far more samples than matter
+    fn expected(&self) -> f64 {
+        self.in_part as f64 * self.in_profile as f64 / self.all as f64
+    }
+
+    /// How likely it is that as many are in both or that it comes to what is no likelier.
+    #[allow(clippy::cast_precision_loss)] // likewise
+    fn chance(&self) -> f64 {
+        /// Behind what was seen, and behind what is expected, there is nothing that counts.
+        const BEHIND: u64 = 200;
+        // What is as likely, but for how it was rounded.
+        const SAME: f64 = 1.0 + 1e-7;
+        let [all, profile, part] = [self.all, self.in_profile, self.in_part].map(|it| it as f64);
+        let of = |n: f64, k: f64| {
+            libm::lgamma(n + 1.0) - libm::lgamma(k + 1.0) - libm::lgamma(n - k + 1.0)
+        };
+        // None in both, then one more each time.
+        let mut likely = (of(all - part, profile) - of(all, profile)).exp();
+        let last = (self.in_both + BEHIND)
+            .min(self.in_profile)
+            .min(self.in_part);
+        let mut each = Vec::new();
+        for both in 0..=last {
+            each.push(likely);
+            let both = both as f64;
+            likely *= (part - both) * (profile - both);
+            likely /= (both + 1.0) * (all - part - profile + both + 1.0);
+        }
+        let place = usize::try_from(self.in_both).unwrap_or(usize::MAX);
+        let seen = each.get(place).copied().unwrap_or(0.0);
+        let unlikely = each.iter().filter(|&&it| it <= seen * SAME);
+        unlikely.sum::<f64>().min(1.0)
     }
 }
 
@@ -117,6 +189,22 @@ mod tests {
             of([5, 5], [10, 10]).error(),
             26.3407 * std::f64::consts::SQRT_2,
         );
+    }
+
+    #[test]
+    fn few_samples_are_tested_exactly() {
+        let of = |part, whole| TwoShares { part, whole }.chance();
+        // A sample of which 269 of 20,001 are.
+        is_near(of([1, 268], [1, 20_000]), 269.0 / 20_001.0);
+        is_near(of([268, 1], [20_000, 1]), 269.0 / 20_001.0);
+        // By the definition: Fisher's lady, and tables of which the sums are small.
+        is_near(of([3, 1], [4, 4]), 34.0 / 70.0);
+        is_near(of([3, 0], [10, 10]), 240.0 / 1140.0);
+        is_near(of([7, 10], [10, 10]), 240.0 / 1140.0);
+        is_near(of([1, 1], [1, 1]), 1.0);
+        // All of a small profile are what most of a large one are not.
+        assert!(of([40, 0], [40, 1_000_000]) < 1e-100);
+        is_near(of([0, 4], [1_000_000, 2_000_000]), 0.3086);
     }
 
     #[test]

@@ -436,10 +436,14 @@ impl Out {
         self.line("      share      samples  programs");
         for sum in processes::by_program(&report.shares.processes) {
             let [user, kernel] = [sum.user, sum.kernel].map(grouped);
+            let more = match sum.has_more {
+                true => " and more",
+                false => "",
+            };
             let processes = match sum.processes {
                 0 => String::new(),
-                1 => "1 process, ".to_owned(),
-                count => format!("{count} processes, "),
+                1 => format!("1 process{more}, "),
+                count => format!("{count} processes{more}, "),
             };
             let what = format!(
                 "{} ({processes}{user} in the program, {kernel} in the kernel)",

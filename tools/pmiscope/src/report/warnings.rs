@@ -4,7 +4,7 @@ use std::fmt;
 
 use hashbrown::HashMap;
 use profiler::format::region::Overhead;
-use profiler::format::{ChainEnd, Clock, Source, State};
+use profiler::format::{ChainEnd, Clock, Sample, Source, State};
 
 use super::asked::{Difference, differences};
 use super::event::{self, EventRow};
@@ -391,7 +391,9 @@ fn stuck(
     tally: &Tally,
     symbols: &Symbols,
 ) -> Result<Option<Warning>, ReadError> {
-    if profile.host.mode == Mode::Realtime {
+    // Aimed samples are at what was aimed at.
+    let are_aimed = tally.selection.events.single() == Some(Sample::AIMED);
+    if profile.host.mode == Mode::Realtime || are_aimed {
         return Ok(None);
     }
     // Most profiles are not: no core can have more at one instruction than all together.

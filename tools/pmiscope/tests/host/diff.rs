@@ -71,8 +71,8 @@ fn functions_of_different_builds_are_matched_by_their_names() {
         is_near(&row["delta"], delta);
         assert_eq!(row["is_significant"], is_significant, "{name}");
     }
-    // z = 0.4 / √(0.64 · 0.36 · (1/20 + 1/30)) = 2.8868.
-    is_near(&row("innermost")["chance"], 0.003_892);
+    // By the definition of Fisher's test: of a table of so few samples.
+    is_near(&row("innermost")["chance"], 0.006_485);
     let stack = &all["stacks"][0];
     assert_eq!(
         stack["name"],

@@ -276,6 +276,52 @@ fn processes_of_a_program_are_one_row_by_program() {
     assert_eq!(both["samples"], 2);
 }
 
+/// A process that was announced twice, as behind an exec of its own program.
+#[test]
+fn a_process_that_is_announced_again_is_one() {
+    let run = Run::new("again");
+    let mut end = run_end();
+    end.cores.truncate(1);
+    end.cores[0].stored = 4;
+    let numbers = [(100, 7), (101, 7), (102, 8)];
+    let numbers = numbers.map(|(number, pid)| ProcessEnd {
+        number,
+        program: 1,
+        pid,
+    });
+    end.cores[0].processes = numbers.into();
+    let seen = [100, 101, 102, 1].into_iter().zip(0..);
+    let samples: Vec<_> = seen
+        .map(|(number, sequence)| Seen {
+            state: State::NMI | State::RING,
+            ..Seen::new(sequence, of_program(number, 0x40_0000), &[])
+        })
+        .collect();
+    let run_of_one = Description {
+        cores: 1,
+        ..description()
+    };
+    let modules = run.modules.iter();
+    let modules: Vec<_> = modules.map(|(name, elf)| (&**name, elf.clone())).collect();
+    let profile = profile_with_end((&run_of_one, &end), (&kernel().elf, &modules), &[&samples]);
+    let path = file("again.pmi", &profile);
+    let rows = report(&[text(&path)])["processes"].clone();
+    let rows = rows.as_array().unwrap().iter();
+    let mut rows: Vec<_> = rows
+        .map(|row| (row["pid"].as_u64(), row["samples"].as_u64()))
+        .collect();
+    rows.sort_unstable();
+    assert_eq!(
+        rows,
+        [(None, Some(1)), (Some(7), Some(2)), (Some(8), Some(1))]
+    );
+    let shown = stdout(&pmiscope(&["report", text(&path)]).success());
+    assert!(
+        shown.contains("again-one (2 processes and more, 4 in the program"),
+        "{shown}"
+    );
+}
+
 /// Of three processes of one program, and of one that was not announced.
 #[test]
 fn code_of_a_program_is_one_whichever_process_ran_it() {
