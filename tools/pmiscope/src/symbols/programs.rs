@@ -87,6 +87,12 @@ impl Symbols {
         self.processes.get(&number).map(|process| process.pid)
     }
 
+    /// The program that the process with this pid ran first.
+    pub(crate) fn first_program_of(&self, pid: u32) -> Option<u16> {
+        let mut processes = self.processes.values();
+        processes.find(|it| it.pid == pid).map(|it| it.program)
+    }
+
     /// Adds the functions of the program that records have by this number: the last one of a number
     /// stays.
     ///

@@ -11,7 +11,8 @@ use crate::report::processes::of_stack;
 
 /// Above the pids of tasks: to it the pid is added that the kernel has given.
 const PIDS: u32 = 100_000;
-/// Of those that it has given none, their numbers.
+/// Of those that it has given none, their numbers; and of a process that has become another program: all
+/// that perf is told of a pid holds from the beginning on.
 const UNNUMBERED: u32 = 1_000_000;
 /// Threads beside the first of their process.
 const THREADS: u32 = 2_000_000;
@@ -148,7 +149,9 @@ impl Processes {
 }
 
 fn pid(export: &Export<'_>, process: u16) -> u32 {
-    let known = export.symbols.pid_of(process);
-    let known = known.filter(|&pid| pid < UNNUMBERED - PIDS);
+    let symbols = &export.symbols;
+    let is_first = |pid| symbols.first_program_of(pid) == Some(symbols.program_of(process));
+    let known = symbols.pid_of(process);
+    let known = known.filter(|&pid| pid < UNNUMBERED - PIDS && is_first(pid));
     known.map_or(UNNUMBERED + u32::from(process), |pid| PIDS + pid)
 }
