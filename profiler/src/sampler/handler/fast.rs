@@ -646,6 +646,9 @@ fn sample<T: Target, const SOURCE: u8, const NMI: bool, const CHAINS: bool>(
     let Some(ordinary) = Ordinary::look(core, target, frame) else {
         return claimed;
     };
+    if !NMI && leaves_turn_to_exact(core, frame) {
+        return claimed;
+    }
     let timing = &core.timing;
     let armed_tsc = timing.armed_tsc.load(Relaxed);
     let overhead = core.fast.overhead.load(Relaxed);
@@ -682,6 +685,14 @@ fn sample<T: Target, const SOURCE: u8, const NMI: bool, const CHAINS: bool>(
         wait_for_turn::<NMI>(core);
     }
     Ok(core.fast.count.load(Relaxed))
+}
+
+/// Returns true if a program was interrupted that is to wait for the core's turn: by maskable
+/// interrupts the wait lets others in. The kernel's handlers of these know by the code segment that
+/// they have not come from the program, and count on it that its GS base has been changed for theirs,
+/// which the exact path's handler does.
+fn leaves_turn_to_exact(core: &Core, frame: &TrapFrame) -> bool {
+    is_of_program(frame) && core.fast.has_turns.load(Relaxed)
 }
 
 /// Waits for the core's turn.

@@ -767,7 +767,12 @@ pmiscope_\keep\()_claimed_\name:
     jne 91f
     .endif
     testb $3, 144(%rsp)
+    .ifc \way\()_\turns, irq_turns
+    # See `leaves_turn_to_exact`.
+    jne 91f
+    .else
     jne 81f
+    .endif
     movq 136(%rsp), %r8
     movq %r8, %r9
     subq {text_start}(%rdi), %r9
