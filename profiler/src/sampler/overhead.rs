@@ -12,9 +12,9 @@
 //!
 //! Under instruction counting each of these is one exact number; but for the latency of a source
 //! whose counts are coarser than the clock's: that is the mean of trials that begin at different
-//! places between two counts. In real time the least of several trials is taken, on the first core while the others are halted:
-//! periods are of microseconds and more. Of counters, whose periods are shorter, see
-//! [`crate::pmu::cost`].
+//! places between two counts. In real time the least of several trials is taken, on the first core
+//! while the others are halted: periods are of microseconds and more. Of counters, whose periods
+//! are shorter, see [`crate::pmu::cost`].
 
 use super::clock::RunClock;
 use super::per_core::Core;

@@ -219,10 +219,11 @@ impl<'a> Counting<'a> {
             .map(|(place, total)| {
                 let file = place.map(|(file, _)| self.export.tree.files[file as usize].clone());
                 let line = place.map(|(_, line)| line);
-                let text = file.as_deref().and_then(|file| sources.text(file));
-                let index = usize::try_from(line.unwrap_or(0).saturating_sub(1));
                 LineRow {
-                    text: text.and_then(|text| text.get(index.ok()?).cloned()),
+                    text: file
+                        .as_deref()
+                        .zip(line)
+                        .and_then(|(file, line)| sources.line(file, line)),
                     own: owns.get(&place).copied().unwrap_or(0),
                     file,
                     line,

@@ -76,6 +76,12 @@ impl<'a> Sources<'a> {
         found
     }
 
+    /// A line of a file, as the source has it.
+    pub(super) fn line(&self, file: &str, line: u32) -> Option<String> {
+        let index = usize::try_from(line.saturating_sub(1)).ok()?;
+        self.text(file)?.get(index).cloned()
+    }
+
     /// Files that were found and changed since the profile was written.
     pub(crate) fn changed(&self) -> Vec<String> {
         self.changed.borrow().clone()

@@ -62,9 +62,11 @@ fn lines(it: &Annotation, sources: &Sources<'_>, out: &mut String) -> std::fmt::
         if before != Some(&line.file) {
             before = Some(&line.file);
             let file = line.file.as_deref().unwrap_or(UNKNOWN);
-            let lacking = match line.file.is_none() || sources.text(file).is_some() {
-                false => "  (the source is not here)",
-                true => "",
+            let is_lacking = line.file.is_some() && sources.text(file).is_none();
+            let lacking = if is_lacking {
+                "  (the source is not here)"
+            } else {
+                ""
             };
             writeln!(
                 out,
@@ -120,11 +122,7 @@ fn instructions(
             writeln!(out, "{:18} ▏{UNKNOWN}", "")?;
         }
         if let (true, Some(file), Some(line)) = (is_new, &row.file, row.line) {
-            let text = sources.text(file);
-            let index = usize::try_from(line.saturating_sub(1)).unwrap_or(usize::MAX);
-            let text = text
-                .and_then(|text| text.get(index).cloned())
-                .unwrap_or_default();
+            let text = sources.line(file, line).unwrap_or_default();
             let short = file.rsplit('/').next().unwrap_or(file);
             let row = format!("{:18} ▏{}:{line}  {}", "", one_line(short), text.trim());
             writeln!(out, "{}", row.trim_end())?;

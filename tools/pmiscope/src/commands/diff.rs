@@ -1,5 +1,7 @@
 //! `diff`: two profiles, by the names of their functions.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result, bail};
 
 use super::print;
@@ -18,11 +20,8 @@ use crate::report::model::Identity;
 const TOP: usize = 30;
 
 pub(super) fn diff(arguments: &DiffArgs) -> Result<Exit> {
-    let has_text = arguments
-        .output
-        .as_ref()
-        .is_none_or(|output| *output != *"-");
-    if arguments.format != ReportFormat::Text && !has_text {
+    let is_drawn_alone = arguments.output.as_deref() == Some(Path::new("-"));
+    if is_drawn_alone && arguments.format != ReportFormat::Text {
         bail!(Usage(
             "--format: -o - writes the flame graph in place of what it is for: leave one of them out"
                 .to_owned()

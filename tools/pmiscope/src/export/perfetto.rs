@@ -9,7 +9,6 @@ use prost::Message;
 use super::Export;
 use super::samples::InTime;
 use super::tree::Kind;
-use crate::symbols::in_its_file;
 use crate::units::grouped;
 
 #[derive(Clone, PartialEq, Message)]
@@ -332,13 +331,11 @@ fn frames(export: &Export<'_>) -> (InternedData, Vec<u64>) {
     let mut frames = Vec::new();
     for place in places {
         first_frames.push(frames.len() as u64 + 1);
-        let (mapping_id, address) = match place.kind {
+        let (mapping_id, address) = match (place.kind, place.kind.user()) {
             // The mapping is the kernel's.
-            Kind::Code(address) if in_its_file(address) == address => {
-                (Some(1), address.wrapping_sub(start))
-            }
-            Kind::Code(_) => (None, 0),
-            Kind::Interrupt(_) | Kind::Border(_) | Kind::Cut(_) => (Some(1), 0),
+            (_, Some(_)) => (None, 0),
+            (Kind::Code(address), None) => (Some(1), address.wrapping_sub(start)),
+            (Kind::Interrupt(_) | Kind::Border(_) | Kind::Cut(_), None) => (Some(1), 0),
         };
         for frame in &place.frames {
             frames.push(Frame {

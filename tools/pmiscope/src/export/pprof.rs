@@ -187,7 +187,7 @@ pub(super) fn write(export: &Export<'_>, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-/// What values mean, and the kernel.
+/// What values mean, and the files that code is of.
 fn head(export: &Export<'_>, mappings: &Mappings, texts: &mut Texts) -> Profile {
     let seen = export.events.seen();
     let unit = texts.number("count");

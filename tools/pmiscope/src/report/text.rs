@@ -436,10 +436,7 @@ impl Out {
         self.line("      share      samples  programs");
         for sum in processes::by_program(&report.shares.processes) {
             let [user, kernel] = [sum.user, sum.kernel].map(grouped);
-            let more = match sum.has_more {
-                true => " and more",
-                false => "",
-            };
+            let more = if sum.has_more { " and more" } else { "" };
             let processes = match sum.processes {
                 0 => String::new(),
                 1 => format!("1 process{more}, "),

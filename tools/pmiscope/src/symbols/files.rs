@@ -202,6 +202,17 @@ pub(super) struct Part<'a> {
 }
 
 impl SymbolFiles {
+    /// This file alone.
+    ///
+    /// # Errors
+    ///
+    /// [`ElfError`] if it is none that can be read.
+    pub(super) fn of(file: SymbolFile) -> Result<Self, ElfError> {
+        let mut files = Self::default();
+        files.add(file, Owner::Kernel)?;
+        Ok(files)
+    }
+
     /// Adds a file behind those that are there.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ impl Symbols {
     /// no symbol names it, or the bytes are not there.
     pub(crate) fn code_around(&self, address: CodeAddress) -> Option<FunctionCode<'_>> {
         if let Some(user) = UserAddress::of_program(address) {
-            let symbols = self.symbols_of_program(self.program_of(user.program))?;
+            let symbols = self.symbols_of_program(user.program)?;
             let code = symbols.code_around(CodeAddress(user.address))?;
             let moved_by = address.0.wrapping_sub(user.address);
             return Some(FunctionCode { moved_by, ..code });
@@ -53,7 +53,7 @@ impl Symbols {
     /// The name of the code that begins there, where it ran, for people.
     pub(crate) fn name_of_code(&self, address: CodeAddress) -> Option<String> {
         if let Some(user) = UserAddress::of_program(address) {
-            let symbols = self.symbols_of_program(self.program_of(user.program))?;
+            let symbols = self.symbols_of_program(user.program)?;
             return symbols.name_of_code(CodeAddress(user.address));
         }
         let link = self.slide.link(address)?;

@@ -158,13 +158,11 @@ impl Symbols {
     ///
     /// [`ElfError`] if it is none that can be read.
     pub fn new(elf: &[u8]) -> Result<Self, ElfError> {
-        let mut files = SymbolFiles::default();
-        let file = SymbolFile {
+        let files = SymbolFiles::of(SymbolFile {
             name: String::new(),
             path: None,
             bytes: elf.into(),
-        };
-        files.add(file, Owner::Kernel)?;
+        })?;
         Ok(Self::of_files(&files, None))
     }
 
@@ -175,8 +173,7 @@ impl Symbols {
     ///
     /// [`ElfError`] if it is none that can be read.
     pub fn of_run(elf: &[u8], run: CodeRange, beside: &Path) -> Result<Self, ElfError> {
-        let mut files = SymbolFiles::default();
-        files.add(SymbolFile::at(beside, elf), Owner::Kernel)?;
+        let files = SymbolFiles::of(SymbolFile::at(beside, elf))?;
         Ok(Self::of_files(&files, Some(run)))
     }
 

@@ -2,7 +2,6 @@
 
 use profiler::address::{CodeAddress, UserAddress};
 
-use super::files::Owner;
 use super::functions::Identity;
 use super::{
     BuildId, DebugNames, ElfError, Frame, Resolved, SymbolFile, SymbolFiles, Symbols, build_id,
@@ -100,13 +99,11 @@ impl Symbols {
     ///
     /// [`ElfError`] if it is no ELF file that can be read.
     pub fn add_program(&mut self, number: u16, name: &str, elf: &[u8]) -> Result<(), ElfError> {
-        let mut files = SymbolFiles::default();
-        let file = SymbolFile {
+        let files = SymbolFiles::of(SymbolFile {
             name: name.to_owned(),
             path: None,
             bytes: elf.into(),
-        };
-        files.add(file, Owner::Kernel)?;
+        })?;
         let symbols = Self::of_files(&files, None);
         self.callers.add_program(number, symbols.callers().clone());
         self.programs.retain(|program| program.number != number);
@@ -174,8 +171,9 @@ impl Symbols {
         }
     }
 
-    /// The symbols of a program.
+    /// The symbols of the program that addresses have by this number, or a process of it.
     pub(super) fn symbols_of_program(&self, number: u16) -> Option<&Self> {
+        let number = self.program_of(number);
         let mut programs = self.programs.iter();
         let program = programs.find(|program| program.number == number)?;
         Some(&program.symbols)

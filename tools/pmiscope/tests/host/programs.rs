@@ -86,6 +86,14 @@ fn in_user_code(program: &Program) -> Seen {
     }
 }
 
+/// In code of a process, by its number.
+fn in_process(sequence: u32, number: u16, address: u64) -> Seen {
+    Seen {
+        state: State::NMI | State::RING,
+        ..Seen::new(sequence, of_program(number, address), &[])
+    }
+}
+
 /// In a system call, or an exception, of `leaf`.
 fn in_kernel(program: &Program, vector: Option<u8>) -> Seen {
     let kernel = kernel();
@@ -135,6 +143,33 @@ impl Run {
             },
         ];
         self.profile_of(name, &mut samples)
+    }
+
+    /// A profile of a core that has announced processes of the first program, by their numbers and
+    /// pids.
+    fn profile_of_processes(
+        &self,
+        name: &str,
+        processes: impl IntoIterator<Item = (u16, u32)>,
+        samples: &[Seen],
+    ) -> PathBuf {
+        let mut end = run_end();
+        end.cores.truncate(1);
+        end.cores[0].stored = samples.len() as u64;
+        let processes = processes.into_iter().map(|(number, pid)| ProcessEnd {
+            number,
+            program: 1,
+            pid,
+        });
+        end.cores[0].processes = processes.collect();
+        let one_core = Description {
+            cores: 1,
+            ..description()
+        };
+        let modules = self.modules.iter();
+        let modules: Vec<_> = modules.map(|(name, elf)| (&**name, elf.clone())).collect();
+        let profile = profile_with_end((&one_core, &end), (&kernel().elf, &modules), &[samples]);
+        file(name, &profile)
     }
 
     fn profile_of(&self, name: &str, samples: &mut [Seen]) -> PathBuf {
@@ -236,29 +271,11 @@ fn processes_of_a_program_are_one_row_by_program() {
     const PROCESSES: u16 = 40;
     let run = Run::new("spawned");
     let first = 100;
-    let mut end = run_end();
-    end.cores.truncate(1);
-    end.cores[0].stored = u64::from(PROCESSES) + 1;
-    let numbers = (0..PROCESSES).map(|it| ProcessEnd {
-        number: first + it,
-        program: 1,
-        pid: 7 + u32::from(it),
-    });
-    end.cores[0].processes = numbers.collect();
-    let seen = (0..PROCESSES).map(|it| Seen {
-        state: State::NMI | State::RING,
-        ..Seen::new(it.into(), of_program(first + it, 0x40_0000), &[])
-    });
+    let seen = (0..PROCESSES).map(|it| in_process(it.into(), first + it, 0x40_0000));
     let kernels = Seen::new(PROCESSES.into(), kernel().at("in_innermost"), &[]);
     let samples: Vec<_> = seen.chain([kernels]).collect();
-    let run_of_one = Description {
-        cores: 1,
-        ..description()
-    };
-    let modules = run.modules.iter();
-    let modules: Vec<_> = modules.map(|(name, elf)| (&**name, elf.clone())).collect();
-    let profile = profile_with_end((&run_of_one, &end), (&kernel().elf, &modules), &[&samples]);
-    let path = file("spawned.pmi", &profile);
+    let processes = (0..PROCESSES).map(|it| (first + it, 7 + u32::from(it)));
+    let path = run.profile_of_processes("spawned.pmi", processes, &samples);
     let path = text(&path);
     let rows = report(&[path, "--by", "program"])["rows"].clone();
     let rows = rows.as_array().unwrap().iter();
@@ -280,31 +297,12 @@ fn processes_of_a_program_are_one_row_by_program() {
 #[test]
 fn a_process_that_is_announced_again_is_one() {
     let run = Run::new("again");
-    let mut end = run_end();
-    end.cores.truncate(1);
-    end.cores[0].stored = 4;
-    let numbers = [(100, 7), (101, 7), (102, 8)];
-    let numbers = numbers.map(|(number, pid)| ProcessEnd {
-        number,
-        program: 1,
-        pid,
-    });
-    end.cores[0].processes = numbers.into();
     let seen = [100, 101, 102, 1].into_iter().zip(0..);
     let samples: Vec<_> = seen
-        .map(|(number, sequence)| Seen {
-            state: State::NMI | State::RING,
-            ..Seen::new(sequence, of_program(number, 0x40_0000), &[])
-        })
+        .map(|(number, sequence)| in_process(sequence, number, 0x40_0000))
         .collect();
-    let run_of_one = Description {
-        cores: 1,
-        ..description()
-    };
-    let modules = run.modules.iter();
-    let modules: Vec<_> = modules.map(|(name, elf)| (&**name, elf.clone())).collect();
-    let profile = profile_with_end((&run_of_one, &end), (&kernel().elf, &modules), &[&samples]);
-    let path = file("again.pmi", &profile);
+    let processes = [(100, 7), (101, 7), (102, 8)];
+    let path = run.profile_of_processes("again.pmi", processes, &samples);
     let rows = report(&[text(&path)])["processes"].clone();
     let rows = rows.as_array().unwrap().iter();
     let mut rows: Vec<_> = rows
@@ -326,31 +324,13 @@ fn a_process_that_is_announced_again_is_one() {
 #[test]
 fn code_of_a_program_is_one_whichever_process_ran_it() {
     let run = Run::new("shared");
-    let mut end = run_end();
-    end.cores.truncate(1);
-    end.cores[0].stored = 4;
-    let numbers = (0..3).map(|it| ProcessEnd {
-        number: 100 + it,
-        program: 1,
-        pid: 7 + u32::from(it),
-    });
-    end.cores[0].processes = numbers.collect();
     let leaf = UserAddress::of_program(run.one.at("leaf")).unwrap().address;
     let seen = [100, 101, 102, 1].into_iter().zip(0..);
     let samples: Vec<_> = seen
-        .map(|(number, sequence)| Seen {
-            state: State::NMI | State::RING,
-            ..Seen::new(sequence, of_program(number, leaf), &[])
-        })
+        .map(|(number, sequence)| in_process(sequence, number, leaf))
         .collect();
-    let run_of_one = Description {
-        cores: 1,
-        ..description()
-    };
-    let modules = run.modules.iter();
-    let modules: Vec<_> = modules.map(|(name, elf)| (&**name, elf.clone())).collect();
-    let profile = profile_with_end((&run_of_one, &end), (&kernel().elf, &modules), &[&samples]);
-    let path = file("shared.pmi", &profile);
+    let processes = [(100, 7), (101, 8), (102, 9)];
+    let path = run.profile_of_processes("shared.pmi", processes, &samples);
     let path = text(&path);
     let rows = report(&[path, "--by", "address"])["rows"].clone();
     assert_eq!(rows.as_array().unwrap().len(), 1, "{rows}");

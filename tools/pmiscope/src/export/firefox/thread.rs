@@ -11,7 +11,6 @@ use crate::export::Export;
 use crate::export::samples::InTime;
 use crate::export::tree::Kind;
 use crate::output::compact_json;
-use crate::symbols::in_its_file;
 
 /// The most times that a task ran which are shown: a viewer cannot draw more.
 const MOST_MARKERS: usize = 100_000;
@@ -330,7 +329,7 @@ impl Tables {
         let (file, line) = export.tree.declared(of_tree);
         let name = self.string(&of_tree.name);
         let file = file.map(|file| self.string(file));
-        let is_kernel = matches!(kind, Kind::Code(address) if in_its_file(address) == address);
+        let is_kernel = matches!(kind, Kind::Code(_)) && kind.user().is_none();
         self.funcs.push((name, file, line, is_kernel));
         self.func_numbers.insert(function, self.funcs.len() - 1);
         self.funcs.len() - 1

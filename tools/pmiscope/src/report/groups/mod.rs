@@ -294,14 +294,11 @@ impl<'a> Names<'a> {
     }
 
     fn event(&self, number: u8) -> String {
-        let events = self.profile.events();
-        if number == Sample::AIMED {
-            return event::AIMED.to_owned();
-        }
-        match events.get(usize::from(number)) {
+        match self.profile.events().get(usize::from(number)) {
             Some(event) => event.name.as_str().to_owned(),
-            None if events.is_empty() => self.profile.description.clock.name().to_owned(),
-            None => event::AIMED.to_owned(),
+            None if number == Sample::AIMED => event::AIMED.to_owned(),
+            // Of a run without events.
+            None => self.profile.description.clock.name().to_owned(),
         }
     }
 }
