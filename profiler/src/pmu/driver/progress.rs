@@ -76,7 +76,7 @@ impl PmuDriver {
     /// | no | no | as before | from [`MAX_STALLS`] + 1 on |
     ///
     /// Without progress, counters wrapped on the way to the handler and would again: each
-    /// brings the next interrupt. Those that find neither are counted, in a row.
+    /// brings the next interrupt.
     #[inline]
     pub(super) fn backoff_shift(&self, has_moved: bool, any_wrapped: bool) -> u32 {
         let stalls = if has_moved {
@@ -85,10 +85,9 @@ impl PmuDriver {
             self.stalls.load(Relaxed) + u32::from(any_wrapped)
         };
         self.stalls.store(stalls, Relaxed);
-        let barren = if has_moved || any_wrapped {
-            0
-        } else {
-            self.barren.load(Relaxed).saturating_add(1)
+        let barren = match has_moved || any_wrapped {
+            true => 0,
+            false => self.barren.load(Relaxed).saturating_add(1),
         };
         self.barren.store(barren, Relaxed);
         if any_wrapped || stalls > MAX_STALLS {
