@@ -1,7 +1,7 @@
 //! The kernel's monitor, over a serial port: entered by a failure, by its key, and before a run.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -116,17 +116,24 @@ impl Guest {
     #[track_caller]
     fn ended_with(&mut self, status: i32) {
         let started = Instant::now();
-        let ended = loop {
-            // What it says still has to leave.
+        // To the end of its port: what it has said may leave long behind its last look.
+        loop {
             let mut bytes = [0; 4096];
-            if let Ok(count) = self.port.read(&mut bytes) {
-                self.log += &String::from_utf8_lossy(&bytes[..count]).replace('\r', "");
-            }
-            if let Some(ended) = self.child.try_wait().unwrap() {
-                break ended;
+            match self.port.read(&mut bytes) {
+                Ok(0) => break,
+                Ok(count) => {
+                    self.log += &String::from_utf8_lossy(&bytes[..count]).replace('\r', "");
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock | ErrorKind::Interrupted => {}
+                    // It has not read all that was typed.
+                    ErrorKind::ConnectionReset => break,
+                    _ => panic!("{error}: {}", self.log),
+                },
             }
             assert!(started.elapsed() < LIMIT, "no end: {}", self.log);
-        };
+        }
+        let ended = self.child.wait().unwrap();
         self.slot = None;
         assert_eq!(ended.code(), Some(status), "{}", self.log);
     }
