@@ -43,6 +43,18 @@ fn doctor_and_list_say_what_the_clock_was_measured_by() {
     }
 }
 
+/// What the core has executed before it halts is a part of the time that is left to its timer.
+/// QEMU's main loop, when it skips the rest, may look before the core's thread has said so.
+#[test]
+fn no_halt_is_longer_than_its_timer() {
+    if is_skipped() {
+        return;
+    }
+    let halts = "--workload idle --smp 1 --period 1000 --samples 200000";
+    let samples = sample(&format!("--qemu lab --source apic-timer {halts}"));
+    samples.assert_exact(1000);
+}
+
 /// Samples on the lab emulator, with an HPET that is like this.
 #[track_caller]
 fn by_hpet(arguments: &str, hpet: &str) -> Samples {
