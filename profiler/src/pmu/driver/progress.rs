@@ -85,9 +85,10 @@ impl PmuDriver {
             self.stalls.load(Relaxed) + u32::from(any_wrapped)
         };
         self.stalls.store(stalls, Relaxed);
-        let barren = match has_moved || any_wrapped {
-            true => 0,
-            false => self.barren.load(Relaxed).saturating_add(1),
+        let barren = if has_moved || any_wrapped {
+            0
+        } else {
+            self.barren.load(Relaxed).saturating_add(1)
         };
         self.barren.store(barren, Relaxed);
         if any_wrapped || stalls > MAX_STALLS {

@@ -404,6 +404,34 @@ pub(super) struct Fields {
     pub period: u64,
 }
 
+impl Fields {
+    /// Those of sample `sequence` of the running core, `core`, whose handler was entered at
+    /// `entry_tsc`. Returns `None` if the time stamp counter did not go on from the sample before.
+    #[inline(always)]
+    fn of(core: &Core, entry_tsc: u64, sequence: u32, state: u8) -> Option<Self> {
+        let timing = &core.timing;
+        let armed_tsc = timing.armed_tsc.load(Relaxed);
+        let overhead = core.fast.overhead.load(Relaxed);
+        let since = entry_tsc.wrapping_sub(core.fast.origin.load(Relaxed));
+        let period = entry_tsc.wrapping_sub(armed_tsc).wrapping_sub(overhead);
+        let before = timing.entry_tsc.load(Relaxed) + timing.turn_wait_ticks.load(Relaxed);
+        let cost = armed_tsc.wrapping_sub(before).wrapping_add(overhead);
+        // None of these is less than 0.
+        if (since | period | cost).cast_signed() < 0 {
+            return None;
+        }
+        let clock = &run_of(core).timing.clock;
+        Some(Self {
+            sequence,
+            event: 0,
+            state,
+            time: clock.ticks(since),
+            cost: clock.ticks(cost),
+            period: clock.ticks(period),
+        })
+    }
+}
+
 impl Ordinary {
     /// Walks the stack and writes the sample of the running core, `core`. Returns false if it is
     /// not a compact one; then nothing is written.
@@ -649,25 +677,9 @@ fn sample<T: Target, const SOURCE: u8, const NMI: bool, const CHAINS: bool>(
     if !NMI && leaves_turn_to_exact(core, frame) {
         return claimed;
     }
-    let timing = &core.timing;
-    let armed_tsc = timing.armed_tsc.load(Relaxed);
-    let overhead = core.fast.overhead.load(Relaxed);
-    let since = entry_tsc.wrapping_sub(core.fast.origin.load(Relaxed));
-    let period = entry_tsc.wrapping_sub(armed_tsc).wrapping_sub(overhead);
-    let before = timing.entry_tsc.load(Relaxed) + timing.turn_wait_ticks.load(Relaxed);
-    let cost = armed_tsc.wrapping_sub(before).wrapping_add(overhead);
-    let clock = &run_of(core).timing.clock;
-    // None of these is less than 0.
-    if (since | period | cost).cast_signed() < 0 {
+    let state = if NMI { State::NMI } else { 0 };
+    let Some(fields) = Fields::of(core, entry_tsc, number, state) else {
         return claimed;
-    }
-    let fields = Fields {
-        sequence: number,
-        event: 0,
-        state: if NMI { State::NMI } else { 0 },
-        time: clock.ticks(since),
-        cost: clock.ticks(cost),
-        period: clock.ticks(period),
     };
     let is_done = if CHAINS {
         ordinary.count(core, target, fields.event, fields.state)
@@ -677,7 +689,7 @@ fn sample<T: Target, const SOURCE: u8, const NMI: bool, const CHAINS: bool>(
     if !is_done {
         return claimed;
     }
-    timing.entry_tsc.store(entry_tsc, Relaxed);
+    core.timing.entry_tsc.store(entry_tsc, Relaxed);
     if !NMI {
         apic::registers().end_of_interrupt();
     }
