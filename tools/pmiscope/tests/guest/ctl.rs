@@ -243,7 +243,7 @@ fn a_run_with_few_samples_takes_a_request_at_the_next_one() {
     if is_skipped() {
         return;
     }
-    let long = "--smp 1 --qemu lab --period 10000000 --workload arithmetic";
+    let long = "--smp 1 --qemu lab --period 100000000 --workload arithmetic";
     let going = Going::sampling("seldom", long);
     going.go_on(2);
     let before = going.samples();
