@@ -12,7 +12,7 @@ use crate::fixture::{
 };
 
 /// What each of these options leaves of the six samples.
-const CHOSEN: [(&str, u64); 30] = [
+const CHOSEN: [(&str, u64); 33] = [
     ("", 6),
     ("--core 0", 3),
     ("--core 1", 3),
@@ -42,6 +42,9 @@ const CHOSEN: [(&str, u64); 30] = [
     ("--exclude hash --ignore stub", 1),
     ("--filter interrupt.0x40", 2),
     ("--focus|[interrupt 0x40]", 2),
+    ("--focus|[cut: frame pointer below the frame]", 1),
+    ("--filter cut:", 1),
+    ("--exclude cut:", 5),
     ("--focus kernel::workload::hash::run", 3),
     ("--core 1 --task|task 7 --time 3us,", 1),
 ];
