@@ -94,6 +94,22 @@ fn what_is_neither_a_name_nor_an_expression_is_refused() {
 }
 
 #[test]
+fn what_stands_among_frames_and_is_no_function_has_no_code() {
+    let path = file("marks.pmi", &profile());
+    for mark in [
+        "[interrupt 0x40]",
+        "[cut: frame pointer below the frame]",
+        "[mark]",
+    ] {
+        let says = format!("{mark} is no function and has no code");
+        refused(pmiscope(&["annotate", text(&path), mark]), 1, &[&says]);
+    }
+    // An expression may begin and end with a class.
+    let shown = stdout(&pmiscope(&["annotate", text(&path), "[s]tu[b]"]).success());
+    assert!(shown.starts_with("stub\n"), "{shown}");
+}
+
+#[test]
 fn names_are_embedded_over_nothing_that_is_no_profile() {
     let path = file("to-embed.pmi", &profile());
     for name in ["notes.txt", "page.html"] {
