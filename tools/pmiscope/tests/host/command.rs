@@ -26,6 +26,14 @@ pub fn pmiscope(arguments: &[&str]) -> Assert {
         .assert()
 }
 
+/// The command, which hears SIGHUP: where these tests were started by nohup it would leave it ignored,
+/// as all that they start.
+pub fn hearing_hangups() -> Process {
+    let mut command = Process::new("env");
+    command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_pmiscope")]);
+    command
+}
+
 pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
