@@ -11,6 +11,7 @@ mod html;
 mod import;
 mod load;
 mod machine;
+mod mistake;
 mod numbers;
 mod postmortem;
 mod select;
@@ -44,6 +45,7 @@ pub use html::HtmlArgs;
 pub use import::{ImportArgs, MemoryPlace};
 pub use load::LoadArgs;
 pub use machine::MachineArgs;
+pub use mistake::Mistake;
 pub use numbers::NumberRange;
 pub use postmortem::{LogArgs, PostmortemArgs};
 pub use select::{Idle, Privilege, SelectArgs, WhoseArgs};
@@ -570,13 +572,28 @@ fn delivery(name: &str) -> Result<Delivery, String> {
         .map_err(|_| format!("must be one of {}", Delivery::NAMES))
 }
 
+/// What says the same as a word of the kernel's command line, if something does.
+fn instead(word: &str) -> Option<String> {
+    let (key, value) = word.split_once('=').unwrap_or((word, "VALUE"));
+    Some(match key {
+        "take" | "units" | "per" => "pmiscope stat counts events in place of taking samples".into(),
+        "send" => "a run of QEMU is read from the guest's memory, and sends nothing".into(),
+        "aim" => "an option says that: --aim FUNCTION:N".into(),
+        "ring" | "table" => format!("an option says that: --{key} SIZE"),
+        "test" => format!("an option says that: --self-test {value}"),
+        "monitor" => format!("an option says that: --monitor={value}"),
+        _ if key == "log" || Settings::KEYS.contains(&key) => {
+            format!("an option says that: --{key} {value}")
+        }
+        _ => return None,
+    })
+}
+
 /// Words that no option says.
 fn own_words(words: &str) -> Result<String, String> {
     for word in words.split_whitespace() {
-        let key = word.split_once('=').map_or(word, |(key, _)| key);
-        let has_option = Settings::KEYS.contains(&key) || ["log", "monitor"].contains(&key);
-        if has_option {
-            return Err(format!("`{word}`: an option says that: see --help"));
+        if let Some(instead) = instead(word) {
+            return Err(format!("`{word}`: {instead}"));
         }
         if !word.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(format!("`{word}`: words are of ASCII characters"));
@@ -617,17 +634,6 @@ fn table(text: &str) -> Result<u64, String> {
 fn keep(name: &str) -> Result<Keep, String> {
     name.parse()
         .map_err(|_| format!("must be one of {}", Keep::NAMES))
-}
-
-/// Clap's message about a wrong command line, in one line.
-#[must_use]
-pub fn one_line(error: &clap::Error) -> String {
-    let text = error.render().to_string();
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let said =
-        lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
-    let line = said.collect::<Vec<_>>().join(" ");
-    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
 }
 
 /// When a kernel shows the prompt of its monitor.
@@ -698,6 +704,7 @@ pub enum CtlCommand {
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
+    use std::ffi::OsString;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -723,6 +730,55 @@ mod tests {
             let no_cache = words.clone().all(|line| !line.contains("cache-"));
             assert!(no_cache && words.count() > 0, "{text}");
         }
+    }
+
+    fn refusal(words: &[&str]) -> String {
+        let words = [&["pmiscope"], words].concat();
+        let error = Cli::try_parse_from(&words).unwrap_err();
+        let words: Vec<_> = words.iter().map(OsString::from).collect();
+        Mistake::new(&Cli::command(), &words).line(&error)
+    }
+
+    /// Each tip can be taken as it stands.
+    #[test]
+    fn a_value_that_begins_with_a_dash_is_taken_as_the_tip_says() {
+        for (words, tip) in [
+            (&["report", "x", "--filter", "-x"][..], "--filter=-x"),
+            (&["report", "x", "--focus", "-foo"], "--focus=-foo"),
+            (&["report", "x", "--ignore", "--no"], "--ignore=--no"),
+            (&["timeline", "--task", "-1", "x"], "--task=-1"),
+            (&["flamegraph", "x", "-o", "-x"], "-o=-x"),
+        ] {
+            let said = refusal(words);
+            let end = format!(
+                "tip: to pass '{}' as a value, say {tip}",
+                &tip[tip.find('=').unwrap() + 1..]
+            );
+            assert!(said.ends_with(&end), "{words:?}: {said}");
+            let value = words
+                .iter()
+                .position(|word| tip.ends_with(&format!("={word}")));
+            let value = value.unwrap();
+            let taken = [
+                &["pmiscope"],
+                &words[..value - 1],
+                &[tip],
+                &words[value + 1..],
+            ]
+            .concat();
+            let problem = Cli::try_parse_from(&taken)
+                .err()
+                .map(|error| error.to_string());
+            assert_eq!(problem, None, "{taken:?}");
+        }
+        let said = refusal(&["annotate", "x", "-foo"]);
+        assert_eq!(
+            said,
+            "unexpected argument '-foo' found tip: to pass '-foo' as a value, use '-- -foo'"
+        );
+        Cli::try_parse_from(["pmiscope", "annotate", "x", "--", "-foo"]).unwrap();
+        let said = refusal(&["report", "x", "--tree", "-x"]);
+        assert!(!said.contains("say --tree"), "{said}");
     }
 
     #[test]
@@ -779,16 +835,14 @@ mod tests {
             ("flamegraph x.pmi", "not provided: --output <OUT.svg>"),
             ("profile", "unrecognized subcommand 'profile'"),
         ] {
-            let words = std::iter::once("pmiscope").chain(line.split(' '));
-            let said = one_line(&Cli::try_parse_from(words).unwrap_err());
+            let said = refusal(&line.split(' ').collect::<Vec<_>>());
             assert!(said.contains(says), "{line}: {said}");
             assert!(
                 !said.contains('\n') && !said.starts_with("error"),
                 "{line}: {said}"
             );
         }
-        let two_words = ["pmiscope", "run", "--workload", "a b=c"];
-        let said = one_line(&Cli::try_parse_from(two_words).unwrap_err());
+        let said = refusal(&["run", "--workload", "a b=c"]);
         assert!(said.contains("must be one word"), "{said}");
     }
 }

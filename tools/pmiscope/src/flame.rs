@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use hashbrown::HashMap;
 use inferno::flamegraph;
-use profiler::format::{ChainEnd, Clock};
+use profiler::format::Clock;
 
 use crate::output::folded::{self, Place};
 use crate::output::svg;
@@ -81,9 +81,7 @@ impl Stacks {
         for (root, stack) in stacks_of(profile, tally, root)? {
             let mut frames: Vec<Name> = Vec::new();
             frames.extend(root.map(|root| names.add(root)));
-            if stack.end != ChainEnd::Complete {
-                frames.push(names.add(format!("[cut: {}]", stack.end.name())));
-            }
+            frames.extend(stack.cut_label().map(|label| names.add(label)));
             frames.extend(&chains[stack.outer.number]);
             frames.extend(names.outermost_first(stack.innermost(symbols), symbols));
             *samples.entry(frames).or_default() += stack.samples;

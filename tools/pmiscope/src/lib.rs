@@ -27,7 +27,7 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 mod addresses;
 mod annotate;
@@ -75,7 +75,10 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(help) if !help.use_stderr() => return print_help(&help),
         Err(error) => {
-            output::say!("pmiscope: {}", cli::one_line(&error));
+            let words: Vec<_> = std::env::args_os().collect();
+            let command = cli::Cli::command();
+            let mistake = cli::Mistake::new(&command, &words);
+            output::say!("pmiscope: {}", mistake.line(&error));
             return exit::Exit::Usage.into();
         }
     };

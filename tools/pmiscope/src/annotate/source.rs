@@ -61,6 +61,11 @@ impl<'a> Sources<'a> {
         }
     }
 
+    /// Returns true if a file was looked for and is not there, by its short name.
+    pub(super) fn lacks(&self, file: &str) -> bool {
+        !self.is_off && self.text(file).is_none()
+    }
+
     /// The lines of a file, by its short name.
     pub(crate) fn text(&self, file: &str) -> Option<Text> {
         if self.is_off {

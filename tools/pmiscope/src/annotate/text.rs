@@ -62,7 +62,7 @@ fn lines(it: &Annotation, sources: &Sources<'_>, out: &mut String) -> std::fmt::
         if before != Some(&line.file) {
             before = Some(&line.file);
             let file = line.file.as_deref().unwrap_or(UNKNOWN);
-            let is_lacking = line.file.is_some() && sources.text(file).is_none();
+            let is_lacking = line.file.is_some() && sources.lacks(file);
             let lacking = if is_lacking {
                 "  (the source is not here)"
             } else {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::exit::Exit;
 use metadata::{Package, Project};
@@ -117,7 +117,10 @@ pub(crate) fn run() -> Result<Exit> {
         Err(error) => {
             let is_wrong = error.use_stderr();
             if is_wrong {
-                crate::output::say!("cargo pmiscope: {}", crate::cli::one_line(&error));
+                let words: Vec<_> = env::args_os().collect();
+                let command = CargoCli::command();
+                let mistake = crate::cli::Mistake::new(&command, &words);
+                crate::output::say!("cargo pmiscope: {}", mistake.line(&error));
                 return Ok(Exit::Usage);
             }
             error

@@ -1,12 +1,13 @@
 //! Every command line that a document or a help text shows is one that the tool takes.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 
-use super::{Cli, one_line};
+use super::{Cli, Mistake};
 
 /// The documents, with their texts.
 fn documents() -> Vec<(PathBuf, String)> {
@@ -55,9 +56,11 @@ fn problem(command: &str) -> Option<(ErrorKind, String)> {
         "SUBCOMMAND" => "run",
         word => word,
     });
-    let error = Cli::try_parse_from(words).err()?;
+    let words: Vec<_> = words.map(OsString::from).collect();
+    let error = Cli::try_parse_from(&words).err()?;
     let is_help = error.kind() == ErrorKind::DisplayHelp;
-    (!is_help).then(|| (error.kind(), one_line(&error)))
+    let line = Mistake::new(&Cli::command(), &words).line(&error);
+    (!is_help).then_some((error.kind(), line))
 }
 
 #[test]

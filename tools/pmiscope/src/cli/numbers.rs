@@ -36,7 +36,7 @@ impl FromStr for NumberRange {
 
     fn from_str(text: &str) -> Result<Self, String> {
         const EXPECTED: &str = "must be numbers and ranges between commas, such as 0,2-5";
-        let number = |text: &str| text.parse::<u32>().map_err(|_| EXPECTED.to_owned());
+        let number = |text: &str| text.trim().parse::<u32>().map_err(|_| EXPECTED.to_owned());
         let (first, last) = match text.split_once('-') {
             Some((first, last)) => (number(first)?, number(last)?),
             None => (number(text)?, number(text)?),
@@ -58,6 +58,7 @@ mod tests {
         assert_eq!(numbers("7"), Ok(7..=7));
         assert_eq!(numbers("2-5"), Ok(2..=5));
         assert_eq!(numbers("4-4"), Ok(4..=4));
+        assert_eq!(numbers(" 2 - 5"), Ok(2..=5));
         for text in [
             "",
             "-",

@@ -24,6 +24,7 @@ const MOST_INSTRUCTIONS: usize = 1 << 20;
 const NO_CODE: &str = "the profile has no code to show: give the kernel that ran by --elf";
 
 pub(super) fn annotate(arguments: &AnnotateArgs) -> Result<Exit> {
+    refuse_mark(&arguments.function)?;
     let (mut loaded, files) = LoadedProfile::with_files(&arguments.profile)?;
     if loaded.profile.host.imported.is_some() {
         bail!("{NAMES_ALONE}: there is nothing to annotate");
@@ -67,6 +68,16 @@ pub(super) fn annotate(arguments: &AnnotateArgs) -> Result<Exit> {
     }
     drop(export);
     Ok(counted.leave())
+}
+
+/// Refuses what stands among frames and has no code.
+fn refuse_mark(function: &Pattern) -> Result<()> {
+    if function.is_mark() {
+        bail!(
+            "{function} is no function and has no code: what stands in brackets says what was crossed between frames, or where a chain was cut; pmiscope report --focus '{function}' shows what is next to it"
+        );
+    }
+    Ok(())
 }
 
 /// Refuses what cannot stand at an instruction as one number: no samples, or those of several events.

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
+use profiler::format::Clock;
+
 use super::print;
 use super::show::{CountedProfile, LoadedProfile, destination};
 use super::views::OfEvents;
@@ -77,6 +79,42 @@ fn first(pairs: &Pairs, side: usize) -> Option<u8> {
     pairs.first().map(|pair| pair[side])
 }
 
+/// What all samples of a profile are taken by, if they are by one thing that is known.
+fn taken_by(counted: &CountedProfile) -> Option<String> {
+    if counted.tally.samples() == 0 || counted.profile.host.imported.is_some() {
+        return None;
+    }
+    let clock = || match counted.profile.description.clock {
+        Clock::Instructions => "instructions executed",
+        Clock::Time | Clock::Ticks => "time",
+    };
+    let names = event::names(&counted.profile, &counted.events());
+    match &names[..] {
+        [] if counted.profile.events().is_empty() => Some(clock().to_owned()),
+        [name] => Some(name.clone()),
+        _ => None,
+    }
+}
+
+/// Refuses to compare shares of different events; says where they are of different clocks.
+pub(super) fn are_comparable(sides: [(&str, &CountedProfile); 2]) -> Result<()> {
+    let [Some(first), Some(second)] = sides.map(|(_, counted)| taken_by(counted)) else {
+        return Ok(());
+    };
+    if event::are_same(&first, &second) {
+        return Ok(());
+    }
+    let [before, after] = sides.map(|(path, _)| path);
+    let have_events = sides.map(|(_, counted)| !counted.events().is_empty());
+    if have_events == [true; 2] {
+        bail!("the two have no event in common: {before} has {first}, {after} has {second}");
+    }
+    say!(
+        "pmiscope: note: shares of {before} are of {first}, those of {after} of {second}: they differ where code takes more of one than of the other"
+    );
+    Ok(())
+}
+
 /// Events that count the same, if either has several; says which the other lacks.
 fn pairs(before: &Counted, after: &Counted) -> Result<Pairs> {
     let sides = [before, after].map(|side| {
@@ -85,6 +123,10 @@ fn pairs(before: &Counted, after: &Counted) -> Result<Pairs> {
         events.into_iter().zip(names).collect::<Vec<_>>()
     });
     if sides.iter().all(|events| events.len() < 2) {
+        are_comparable([
+            (&before.path, &before.counted),
+            (&after.path, &after.counted),
+        ])?;
         return Ok(Pairs::new());
     }
     let find = |name: &str, side: usize| {

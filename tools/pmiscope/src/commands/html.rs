@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use super::annotate::{say_changed, written_at};
+use super::diff::are_comparable;
 use super::show::{CountedProfile, LoadedProfile, destination};
 use crate::annotate::{Listings, Sources, Syntax};
 use crate::cli::{HtmlArgs, ProfileArgs, SelectArgs, SourceArgs};
@@ -33,6 +34,10 @@ pub(super) fn html(arguments: &HtmlArgs) -> Result<Exit> {
         .find_map(|loaded| loaded.counted.added_events());
     if let Some(events) = of_several.filter(|_| arguments.base.is_some()) {
         bail!("--base: two profiles are compared by one event: say which by --event ({events})");
+    }
+    if let [base, after] = &counted[..] {
+        are_comparable([(&base.name, &base.counted), (&after.name, &after.counted)])
+            .context("--base")?;
     }
     let mut exports = Vec::new();
     for loaded in &mut counted {

@@ -115,8 +115,8 @@ pub(super) fn no_times(profile: &Profile) -> &'static str {
     }
 }
 
-/// The words of a list between commas: but one that is there as it stands, whose name has commas. Those
-/// between slashes are an event's own.
+/// The words of a list between commas, without blanks around them: but one that is there as it stands,
+/// whose name has commas. Those between slashes are an event's own.
 fn words(list: &str, is_one: impl Fn(&str) -> bool) -> Vec<&str> {
     if is_one(list) {
         return vec![list];
@@ -126,7 +126,10 @@ fn words(list: &str, is_one: impl Fn(&str) -> bool) -> Vec<&str> {
         is_within ^= c == '/';
         c == ',' && !is_within
     };
-    list.split(between).collect()
+    let words = list.split(between);
+    words
+        .map(|word| if is_one(word) { word } else { word.trim() })
+        .collect()
 }
 
 /// The numbers of the processes that are asked for.

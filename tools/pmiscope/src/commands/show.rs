@@ -19,6 +19,7 @@ use crate::output::{Destination, Target, Working, Written, parts_of, say};
 use crate::profile::read::OpenError;
 use crate::profile::{EmbeddedProgram, Profile, ReadError};
 use crate::report::counts::{self, Counts};
+use crate::report::groups::By;
 use crate::report::warnings::{Warning, not_taken, warnings};
 use crate::report::{self, Only, Options, Report, Selection, SortBy, Tally, event};
 use crate::symbols::callframe::Callers;
@@ -180,6 +181,11 @@ impl CountedProfile {
     }
 
     pub(super) fn stacks(&mut self, root: Option<Root>) -> Result<Stacks> {
+        let by = root.map(|root| match root {
+            Root::Core => By::Core,
+            Root::Task => By::Task,
+        });
+        self.can_group_by(by.as_slice())?;
         let stacks = Stacks::new(&self.profile, &self.tally, &mut self.symbols, root)?;
         Ok(stacks)
     }

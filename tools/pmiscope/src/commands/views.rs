@@ -46,6 +46,7 @@ pub(super) fn show(view: View, arguments: &ReportArgs) -> Result<Exit> {
 }
 
 fn by(counted: &CountedProfile, files: &SymbolFiles, arguments: &ReportArgs) -> Result<String> {
+    counted.can_group_by(&arguments.view.by)?;
     let options = GroupOptions {
         by: arguments.view.by.clone(),
         sort: arguments.sort.unwrap_or_default(),
@@ -60,6 +61,11 @@ fn by(counted: &CountedProfile, files: &SymbolFiles, arguments: &ReportArgs) -> 
     };
     let symbols = (&counted.symbols, &lines);
     let groups = Groups::new(&counted.profile, &counted.tally, symbols, &options)?;
+    if counted.has_names_alone && groups.has_no_file() {
+        bail!(
+            "--by file: the profile has names and no code, and says of no sample in which file it was"
+        );
+    }
     Ok(match arguments.format {
         ReportFormat::Text => groups::text::text(&groups, options.sort),
         ReportFormat::Json => json(&groups)?,
@@ -184,6 +190,17 @@ impl CountedProfile {
             ReportFormat::Text => views.text(text),
             ReportFormat::Json => json(&views)?,
         })
+    }
+
+    /// Refuses to group by what the profile does not say.
+    pub(super) fn can_group_by(&self, keys: &[By]) -> Result<()> {
+        for &by in keys {
+            let known = (&self.tally, &self.symbols);
+            if let Some(reason) = groups::unsaid(by, &self.profile, known) {
+                bail!("--by {}: {reason}", by.name());
+            }
+        }
+        Ok(())
     }
 
     /// The numbers of the events that the samples are of, where a profile has events.

@@ -4,7 +4,6 @@
 
 use hashbrown::HashMap;
 use profiler::address::{CodeAddress, UserAddress};
-use profiler::format::ChainEnd;
 
 use crate::chain::Link;
 use crate::report::{Stack, Step, Tally};
@@ -193,8 +192,7 @@ impl Builder<'_> {
     /// The node of a stack's outer chain.
     fn chain(&mut self, stack: &Stack<'_>) -> u32 {
         let mut node = NONE;
-        if stack.end != ChainEnd::Complete {
-            let name = format!("[cut: {}]", stack.end.name());
+        if let Some(name) = stack.cut_label() {
             let cut = self.named_place(Kind::Cut(stack.end as u8), name);
             node = self.child(node, cut);
         }

@@ -110,8 +110,7 @@ impl Focus {
     #[must_use]
     pub fn new(stacks: &Stacks, pattern: &Pattern, only: Vec<String>) -> Self {
         let names = stacks.iter().flat_map(|(frames, _)| frames);
-        let is_by_name =
-            pattern.is_crossing() || names.into_iter().any(|name| pattern.is_name(name));
+        let is_by_name = pattern.is_mark() || names.into_iter().any(|name| pattern.is_name(name));
         let is_meant = |name: &str| match is_by_name {
             true => pattern.is_name(name),
             false => pattern.is_in(name),

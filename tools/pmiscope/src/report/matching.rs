@@ -29,7 +29,7 @@ impl<'a> Matching<'a> {
     #[must_use]
     pub fn of_function(pattern: &'a Pattern, tally: &Tally, symbols: &Symbols) -> Self {
         let named = Self::with(pattern, tally, symbols, Pattern::is_name);
-        if named.functions.contains(&true) || pattern.is_crossing() {
+        if named.functions.contains(&true) || pattern.is_mark() {
             return named;
         }
         Self::new(pattern, tally, symbols)
@@ -62,10 +62,14 @@ impl<'a> Matching<'a> {
             Step::Frame(frame) => self.functions.get(frame.function.index()) == Some(&true),
             Step::Interrupt(_) | Step::Border(_) => {
                 let label = step.label(symbols);
-                self.pattern.is_name(&label)
-                    || !self.pattern.is_crossing() && self.pattern.is_in(&label)
+                self.has_mark(&label)
             }
         }
+    }
+
+    /// Returns true if what stands among frames and is no function is meant.
+    fn has_mark(&self, label: &str) -> bool {
+        self.pattern.is_name(label) || !self.pattern.is_mark() && self.pattern.is_in(label)
     }
 
     /// Whether each different stack has one of these frames, in the order of [`Tally::stacks`].
@@ -80,7 +84,9 @@ impl<'a> Matching<'a> {
             .map(|chain| is_in(Box::new(chain.steps(symbols))))
             .collect();
         let is_in_stack = |stack: Stack<'_>| {
-            chains[stack.outer.number] || is_in(Box::new(stack.innermost(symbols)))
+            chains[stack.outer.number]
+                || stack.cut_label().is_some_and(|label| self.has_mark(&label))
+                || is_in(Box::new(stack.innermost(symbols)))
         };
         tally.stacks().map(is_in_stack).collect()
     }

@@ -2,6 +2,7 @@
 //! [`text`] or as JSON. [`counts`] are those of a run that takes no samples.
 
 mod accounts;
+mod aimed;
 mod asked;
 mod cells;
 pub mod counts;

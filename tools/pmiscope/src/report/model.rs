@@ -7,6 +7,7 @@ use profiler::format::{ChainEnd, Clock, ClockReference, Description, Source};
 use serde::{Serialize, Serializer};
 
 use super::accounts::{self, AccountRow};
+use super::aimed::Aimed;
 use super::event::{self, EventRow};
 use super::overhead::lost_checks;
 use super::processes::{self, ProcessRow};
@@ -85,6 +86,9 @@ pub struct Totals {
     /// has several, nothing but what was asked for.
     pub period: Period,
     pub samples: u64,
+    /// Those of the samples that were aimed; left out where the run had no aim.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aimed: Option<Aimed>,
     /// Samples that did not fit into a ring.
     pub lost: u64,
     /// Interrupts that found no overflow; `null` if the profile's end is missing.
@@ -503,6 +507,7 @@ impl Report {
                     _ => Period::new(run.period, &tally.periods),
                 },
                 samples: tally.samples(),
+                aimed: Aimed::new(profile, tally, symbols),
                 lost: units::total(cores.iter().map(|core| core.lost)),
                 unclaimed: unclaimed.map(units::total),
                 counters: counter_totals(profile),

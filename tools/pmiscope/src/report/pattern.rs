@@ -45,11 +45,13 @@ impl Pattern {
         self.regex.is_match(name)
     }
 
-    /// Returns true if it is what stands between frames where something was crossed, such as
-    /// `[interrupt 0x40]`.
+    /// Returns true if it is what stands among frames and is no function, such as `[interrupt 0x40]`
+    /// where something was crossed: one pair of brackets around all.
     #[must_use]
-    pub fn is_crossing(&self) -> bool {
-        self.text.starts_with('[') && self.text.ends_with(']')
+    pub fn is_mark(&self) -> bool {
+        let within = self.text.strip_prefix('[');
+        let within = within.and_then(|rest| rest.strip_suffix(']'));
+        within.is_some_and(|within| !within.contains(['[', ']']))
     }
 
     /// Returns true if it is the whole name.
@@ -110,5 +112,19 @@ mod tests {
         assert_eq!(problem, Some("no regular expression: unclosed group"));
         assert_eq!(Pattern::of_function("f.*").unwrap().problem(), None);
         assert!(Pattern::of_function("").is_err());
+    }
+
+    #[test]
+    fn marks_are_told_from_expressions() {
+        for (text, is_mark) in [
+            ("[interrupt 0x40]", true),
+            ("[cut: depth limit]", true),
+            ("[hm].*[0-9]", false),
+            ("<[u8]>::sort", false),
+            ("[", false),
+        ] {
+            let pattern = Pattern::of_function(text).unwrap();
+            assert_eq!(pattern.is_mark(), is_mark, "{text}");
+        }
     }
 }

@@ -121,6 +121,13 @@ impl Chain<'_> {
 }
 
 impl Stack<'_> {
+    /// What stands below the outermost frame where the walk has not come to the end.
+    #[must_use]
+    pub fn cut_label(&self) -> Option<String> {
+        let is_cut = self.end != ChainEnd::Complete;
+        is_cut.then(|| format!("[cut: {}]", self.end.name()))
+    }
+
     /// The number of callers, interrupted ones included.
     #[must_use]
     pub fn callers(&self) -> usize {

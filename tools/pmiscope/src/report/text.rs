@@ -177,6 +177,9 @@ impl Out {
             let _ = write!(samples, " ({} only)", only.join(", "));
         }
         self.fact("samples", &samples);
+        if let Some(aimed) = &report.totals.aimed {
+            self.fact("aimed", &aimed.line());
+        }
         if let CounterTotals::Known(counters) = report.totals.counters {
             let samples_ops = report.sampling.events.iter().any(|it| it.exact.is_some());
             self.counters(counters, samples_ops);

@@ -15,6 +15,7 @@ pub struct TimeWindow {
     to: Option<Moment>,
 }
 
+const EXPECTED: &str = "must be FROM,TO such as 1.2s,1.4s or 10%-20%";
 const NOTHING: &str = "there is nothing between the two";
 
 /// A moment of a run.
@@ -62,7 +63,6 @@ impl FromStr for TimeWindow {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const EXPECTED: &str = "must be FROM,TO such as 1.2s,1.4s or 10%-20%";
         let both = text.split_once(',').or_else(|| text.split_once('-'));
         let (from, to) = both.ok_or(EXPECTED)?;
         let window = Self {
@@ -73,6 +73,7 @@ impl FromStr for TimeWindow {
         if window.from.or(window.to).is_none() {
             return Err(EXPECTED.into());
         }
+        refuse_half_percent([from.trim(), to.trim()])?;
         // Of two kinds, which one is first is the run's to say.
         let are_alike =
             |(from, to)| std::mem::discriminant::<Moment>(from) == std::mem::discriminant(to);
@@ -84,25 +85,39 @@ impl FromStr for TimeWindow {
     }
 }
 
+/// Refuses a number without a unit beside a percentage: by the rule it is seconds, and meant it may be
+/// as the other one.
+fn refuse_half_percent(both: [&str; 2]) -> Result<(), String> {
+    let is_plain = |text: &&str| text.parse::<f64>().is_ok_and(|number| number != 0.0);
+    if !both.iter().any(|text| text.ends_with('%')) {
+        return Ok(());
+    }
+    let plain = both.into_iter().find(is_plain);
+    plain.map_or(Ok(()), |plain| {
+        Err(format!(
+            "{plain} has no unit beside a percentage: {EXPECTED}, or with a unit each"
+        ))
+    })
+}
+
 /// A moment, if it says one.
 fn moment(text: &str) -> Result<Option<Moment>, String> {
-    const EXPECTED: &str =
-        "must be a number and s (or nothing: seconds), ms, us, ns, t (ticks) or %";
+    const UNITS: &str = "must be a number and s (or nothing: seconds), ms, us, ns, t (ticks) or %";
     let text = text.trim();
     if text.is_empty() {
         return Ok(None);
     }
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.');
     let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
-    let value: f64 = number.parse().map_err(|_| EXPECTED)?;
+    let value: f64 = number.parse().map_err(|_| UNITS)?;
     let times = match unit {
         "%" if value <= 100.0 => return Ok(Some(Moment::Percent(value))),
-        "t" => return Ok(Some(Moment::Ticks(number.parse().map_err(|_| EXPECTED)?))),
+        "t" => return Ok(Some(Moment::Ticks(number.parse().map_err(|_| UNITS)?))),
         "" | "s" => 1e9,
         "ms" => 1e6,
         "us" | "µs" => 1e3,
         "ns" => 1.0,
-        _ => return Err(EXPECTED.into()),
+        _ => return Err(UNITS.into()),
     };
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates
     Ok(Some(Moment::Nanoseconds((value * times).round() as u64)))
@@ -130,6 +145,8 @@ mod tests {
             (",3ms", 0..3_000_000),
             ("10%-20%", 100..200),
             ("50%,", 500..u64::MAX),
+            ("0-20%", 0..200),
+            ("10%,500ns", 100..500),
             ("7t,9t", 7..9),
             ("1ns,1us", 1..1000),
         ] {
@@ -152,6 +169,11 @@ mod tests {
             ("1.5t,2t", "must be a number and"),
             ("1..2s,", "must be a number and"),
             ("10%,110%", "must be a number and"),
+            (
+                "10%-20",
+                "20 has no unit beside a percentage: must be FROM,TO such as 1.2s,1.4s or 10%-20%",
+            ),
+            ("1.5, 20%", "1.5 has no unit beside a percentage"),
             ("2s,1s", "there is nothing between the two"),
             ("7t,7t", "there is nothing between the two"),
             (

@@ -26,6 +26,14 @@ pub fn pmiscope(arguments: &[&str]) -> Assert {
         .assert()
 }
 
+/// The command, which hears SIGHUP: where these tests were started by nohup it would leave it ignored,
+/// as all that they start.
+pub fn hearing_hangups() -> Process {
+    let mut command = Process::new("env");
+    command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_pmiscope")]);
+    command
+}
+
 pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
@@ -126,13 +134,22 @@ fn numbers_that_no_machine_has_are_refused() {
 
 #[test]
 fn words_of_options_are_not_appended() {
-    for (words, word) in [
-        ("watchdog=5 period=7", "`period=7`"),
-        ("log=warn", "`log=warn`"),
-        ("monitor=on", "`monitor=on`"),
+    for (words, word, option) in [
+        ("watchdog=5 period=7", "`period=7`", "--period 7"),
+        ("log=warn", "`log=warn`", "--log warn"),
+        ("monitor=start", "`monitor=start`", "--monitor=start"),
+        ("ring=65536", "`ring=65536`", "--ring SIZE"),
+        ("aim=0x1:2", "`aim=0x1:2`", "--aim FUNCTION:N"),
     ] {
-        let says = format!("{word}: an option says that");
+        let says = format!("{word}: an option says that: {option}\n");
         refused(run(&["--append", words]), 2, &["--append", &says]);
+    }
+    for (word, instead) in [
+        ("units=5", "pmiscope stat counts events"),
+        ("send=serial", "is read from the guest's memory"),
+    ] {
+        let says = format!("`{word}`: ");
+        refused(run(&["--append", word]), 2, &[&says, instead]);
     }
     let says = "`watchdog=ü`: words are of ASCII characters";
     refused(run(&["--append", "watchdog=ü"]), 2, &[says]);

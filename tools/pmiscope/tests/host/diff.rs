@@ -1,13 +1,14 @@
 //! Two profiles of different builds, of which each sample is known.
 
 use pmiscope::symbols::build_id;
-use profiler::format::{Description, State};
+use profiler::format::{Description, State, Text};
 use serde_json::{Value, json};
 
 use crate::command::{pmiscope, refused, stderr, stdout, text};
 use crate::fixture::{
-    Kernel, Seen, description, file, folder, kernel, other_kernel, profile, profile_of_cores,
-    profile_of_events, profile_of_kernel, profile_of_later_event,
+    Kernel, Seen, description, file, folder, kernel, other_kernel, profile, profile_of,
+    profile_of_cores, profile_of_events, profile_of_kernel, profile_of_later_event, samples,
+    two_events,
 };
 
 /// A profile of a kernel in which this often `innermost` and `stub` were executing.
@@ -176,6 +177,55 @@ fn each_event_of_both_is_compared_by_itself() {
     let one = diff(&[before, after, "--event", "cycles:k"]);
     assert_eq!(one["functions"], cycles["functions"]);
     pmiscope(&["diff", before, after, "-o", "/dev/null"]).success();
+}
+
+/// A profile of the samples of one event alone.
+fn profile_of_event(name: &str, event: &str) -> std::path::PathBuf {
+    let mut run = Description {
+        cores: 1,
+        event_count: 1,
+        ..two_events()
+    };
+    run.event_table[0].name = Text::new(event);
+    let [first, _] = samples();
+    file(name, &profile_of(&run, &first))
+}
+
+#[test]
+fn shares_of_different_events_are_not_compared_and_those_of_clocks_not_without_a_word() {
+    let cycles = profile_of_event("diff-cycles.pmi", "cycles:k");
+    let misses = profile_of_event("diff-misses.pmi", "branch-misses");
+    let timer = file("diff-timer.pmi", &profile());
+    let [cycles, misses, timer] = [&cycles, &misses, &timer].map(|it| text(it));
+    let page = folder().join("diff-events.html");
+    let _ = std::fs::remove_file(&page);
+    let diff = |before, after| pmiscope(&["diff", before, after]);
+    let html = |before, after| pmiscope(&["html", after, "--base", before, "-o", text(&page)]);
+    let says = "the two have no event in common: ";
+    refused(
+        diff(cycles, misses),
+        1,
+        &[says, "has cycles:k, ", "has branch-misses"],
+    );
+    refused(
+        html(cycles, misses),
+        1,
+        &["--base: ", says, "diff-misses.pmi has branch-misses"],
+    );
+    assert!(!page.exists());
+    let by_index = ["diff", cycles, misses, "--event", "0"];
+    refused(pmiscope(&by_index), 1, &[says]);
+    for compared in [diff(timer, cycles), html(timer, cycles)] {
+        let said = stderr(&compared.success());
+        let note = "diff-timer.pmi are of instructions executed, those of ";
+        assert!(
+            said.contains(note) && said.contains(" of cycles:k: "),
+            "{said}"
+        );
+    }
+    for compared in [diff(cycles, cycles), html(timer, timer)] {
+        assert!(!stderr(&compared.success()).contains("note: "));
+    }
 }
 
 #[test]

@@ -94,6 +94,33 @@ fn what_is_neither_a_name_nor_an_expression_is_refused() {
 }
 
 #[test]
+fn what_stands_among_frames_and_is_no_function_has_no_code() {
+    let path = file("marks.pmi", &profile());
+    for mark in [
+        "[interrupt 0x40]",
+        "[cut: frame pointer below the frame]",
+        "[mark]",
+    ] {
+        let says = format!("{mark} is no function and has no code");
+        refused(pmiscope(&["annotate", text(&path), mark]), 1, &[&says]);
+    }
+    // An expression may begin and end with a class.
+    let shown = stdout(&pmiscope(&["annotate", text(&path), "[s]tu[b]"]).success());
+    assert!(shown.starts_with("stub\n"), "{shown}");
+}
+
+#[test]
+fn source_that_is_not_asked_for_is_not_said_to_be_missing() {
+    let path = file("no-source.pmi", &profile());
+    let code = ["annotate", text(&path), "innermost"];
+    let with = stdout(&pmiscope(&code).success());
+    let without = stdout(&pmiscope(&[&code[..], &["--no-source"]].concat()).success());
+    assert!(with.contains("LABEL(in_innermost)"), "{with}");
+    assert!(!without.contains("LABEL(in_innermost)"), "{without}");
+    assert!(without.contains("   line  fixture.c\n"), "{without}");
+}
+
+#[test]
 fn names_are_embedded_over_nothing_that_is_no_profile() {
     let path = file("to-embed.pmi", &profile());
     for name in ["notes.txt", "page.html"] {

@@ -14,7 +14,7 @@ use pmiscope::internals::Profile;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::command::{VERSION, pmiscope, qemu, refused, text, wait_until};
+use crate::command::{VERSION, hearing_hangups, pmiscope, qemu, refused, text, wait_until};
 use crate::fixture::{folder, kernel};
 
 /// Says where its socket and its log are to be, samples, and goes on until it is told to end.
@@ -42,7 +42,7 @@ fn sockets() -> Arc<TempDir> {
 
 /// The command, with its sockets in this folder.
 fn tool(sockets: &TempDir) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pmiscope"));
+    let mut command = hearing_hangups();
     command
         .env("XDG_RUNTIME_DIR", sockets.path())
         .stdin(Stdio::piped())

@@ -14,7 +14,8 @@ use pmiscope::internals::Profile;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::command::{
-    VERSION, executable, has_samples, part_of, pmiscope, qemu, refused, stderr, text, wait_until,
+    VERSION, executable, has_samples, hearing_hangups, part_of, pmiscope, qemu, refused, stderr,
+    text, wait_until,
 };
 use crate::fixture::{file, folder, kernel};
 
@@ -47,12 +48,7 @@ fn words(qemu: &Path, output: &Path) -> Vec<String> {
 
 impl Run {
     fn start(name: &str, does: &str, more: &[&str]) -> Self {
-        Self::start_by(
-            Process::new(env!("CARGO_BIN_EXE_pmiscope")),
-            name,
-            does,
-            more,
-        )
+        Self::start_by(hearing_hangups(), name, does, more)
     }
 
     /// As above, by a command that has the tool's words behind its own.

@@ -8,7 +8,9 @@ use pmiscope::internals::report::{self, Only, Options, Report, Selection, SortBy
 use pmiscope::profile::Mode;
 use pmiscope::qemu::{Emulator, PmuModel};
 use pmiscope::symbols::Symbols;
-use profiler::format::{ChainEnd, ChainEntry, Clock, Description, State, Text};
+use profiler::format::{
+    AimDescription, ChainEnd, ChainEntry, Clock, Description, Sample, State, Text,
+};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -41,6 +43,36 @@ fn stacks(profile: &Profile, root: Option<Root>) -> flame::Stacks {
 fn json_of(options: Options) -> Value {
     let report = report_of(profile(), options);
     serde_json::from_str(&report::json(&report).unwrap()).unwrap()
+}
+
+#[test]
+fn a_report_says_how_many_samples_were_aimed() {
+    let [mut first, _] = samples();
+    first[1].event = Sample::AIMED;
+    for (ends, shown) in [([3, 20], "3..20"), ([7, 8], "7")] {
+        let stub = kernel().at("stub");
+        let run = Description {
+            cores: 1,
+            aim: AimDescription {
+                address: stub,
+                first: ends[0],
+                end: ends[1],
+            },
+            ..description()
+        };
+        let report = report_of(profile_of(&run, &first), Options::default());
+        let json: Value = serde_json::from_str(&report::json(&report).unwrap()).unwrap();
+        let address = format!("{:#x}", stub.0);
+        assert_eq!(
+            json["aimed"],
+            json!({"samples": 1, "address": address, "start": ends[0], "end": ends[1]})
+        );
+        let text = report::text(&report, SortBy::default());
+        let line =
+            format!("\naimed       1 of the samples: {shown} instructions behind {address}\n");
+        assert!(text.contains(&line), "{text}");
+    }
+    assert_eq!(json_of(Options::default()).get("aimed"), None);
 }
 
 #[test]

@@ -12,13 +12,14 @@ use crate::fixture::{
 };
 
 /// What each of these options leaves of the six samples.
-const CHOSEN: [(&str, u64); 30] = [
+const CHOSEN: [(&str, u64); 36] = [
     ("", 6),
     ("--core 0", 3),
     ("--core 1", 3),
     ("--core 0,1", 6),
     ("--core 0-1", 6),
     ("--core 1 --core 0", 6),
+    ("--core|0, 1", 6),
     ("--task hash", 3),
     ("--task hash,idle", 5),
     ("--task|idle,task 7", 3),
@@ -27,6 +28,8 @@ const CHOSEN: [(&str, u64); 30] = [
     ("--thread 2", 2),
     ("--thread 2 --thread 7", 3),
     ("--thread 2,7", 3),
+    ("--thread| 2 , 7", 3),
+    ("--task|hash , idle", 5),
     ("--thread 1-6", 5),
     // Times are 0, 1000 and 2000 on the first core, 0, 1000 and 4000 on the second.
     ("--time ,1us", 2),
@@ -42,6 +45,9 @@ const CHOSEN: [(&str, u64); 30] = [
     ("--exclude hash --ignore stub", 1),
     ("--filter interrupt.0x40", 2),
     ("--focus|[interrupt 0x40]", 2),
+    ("--focus|[cut: frame pointer below the frame]", 1),
+    ("--filter cut:", 1),
+    ("--exclude cut:", 5),
     ("--focus kernel::workload::hash::run", 3),
     ("--core 1 --task|task 7 --time 3us,", 1),
 ];
@@ -188,6 +194,16 @@ fn what_a_profile_has_not_is_refused_in_one_line() {
         ),
         (&["--time", "5s"], 2, "must be FROM,TO"),
         (&["--time", "2s,1s"], 2, "there is nothing between the two"),
+        (
+            &["--time", "10%-20"],
+            2,
+            "20 has no unit beside a percentage: must be FROM,TO such as 1.2s,1.4s or 10%-20%",
+        ),
+        (
+            &["--filter", "-x"],
+            2,
+            "tip: to pass '-x' as a value, say --filter=-x\n",
+        ),
         (&["--core", "-1"], 2, "numbers and ranges between commas"),
         (&["--thread", "-1"], 2, "numbers and ranges between commas"),
         (

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use profiler::format::Description;
+use profiler::format::description::MAX_TASKS;
+use profiler::format::{Description, Text};
 use serde_json::{Value, json};
 
-use crate::command::{pmiscope, stdout, text};
+use crate::command::{pmiscope, refused, stdout, text};
 use crate::fixture::{
-    Seen, description, file, kernel, profile, profile_of, profile_of_cores, profile_of_events,
-    profile_of_later_event,
+    Seen, description, file, folder, kernel, profile, profile_of, profile_of_cores,
+    profile_of_events, profile_of_later_event,
 };
 
 const HASH: &str = "kernel::workload::hash::run";
@@ -69,8 +70,6 @@ fn samples_are_grouped_by_what_they_were_taken_of() {
         json!(["7 task 7", 1]),
     ];
     assert_eq!(rows(&["thread"], &[]), threads);
-    assert_eq!(rows(&["process"], &[]), [json!(["(none)", 6])]);
-    assert_eq!(rows(&["lock"], &[]), [json!(["(none)", 6])]);
     assert_eq!(rows(&["event"], &[]), [json!(["instructions", 6])]);
     let both = rows(&["core", "function"], &["--filter", "idle", "--top", "4"]);
     let expected = [
@@ -80,6 +79,54 @@ fn samples_are_grouped_by_what_they_were_taken_of() {
         json!([0, "idle", 0, 3]),
     ];
     assert_eq!(both, expected);
+}
+
+#[test]
+fn what_a_profile_does_not_say_is_nothing_to_group_by() {
+    let run = Description {
+        tasks: [Text::EMPTY; MAX_TASKS],
+        cores: 1,
+        ..description()
+    };
+    let seen = |task| Seen {
+        task,
+        ..Seen::new(0, kernel().at("stub"), &[])
+    };
+    let whole = file("unsaid.pmi", &profile());
+    let nameless = file("unsaid-tasks.pmi", &profile_of(&run, &[seen(0), seen(0)]));
+    let numbered = file("numbered-tasks.pmi", &profile_of(&run, &[seen(0), seen(3)]));
+    let stacks = file("unsaid.folded", b"main;work 5\nmain 1\n");
+    let folded = folder().join("unsaid-folded.pmi");
+    pmiscope(&["import", "--folded", text(&stacks), "-o", text(&folded)]).success();
+    const NO_PROCESS: &str = "the profile has no processes: no sample is of a user's program";
+    const NO_TASK: &str = "the profile does not say which tasks ran";
+    const NO_LOCK: &str = "the run does not say which locks are held (--append locks=on)";
+    for (path, by, says) in [
+        (&whole, "process", NO_PROCESS),
+        (&whole, "function,program", NO_PROCESS),
+        (&whole, "lock", NO_LOCK),
+        (&nameless, "task", NO_TASK),
+        (&nameless, "thread", NO_TASK),
+        (&folded, "task", NO_TASK),
+        (&folded, "core", "do not say on which core each was"),
+        (&folded, "event", "do not say of which event each is"),
+        (&folded, "file", "says of no sample in which file it was"),
+    ] {
+        let key = by.rsplit(',').next().unwrap();
+        let says = [&*format!("--by {key}: "), says];
+        refused(pmiscope(&["report", text(path), "--by", by]), 1, &says);
+    }
+    for by in ["core", "task"] {
+        for command in [&["flamegraph"][..], &["export", "--format=folded"]] {
+            let words = [command, &[text(&folded), "-o", "-", "--by", by]].concat();
+            refused(pmiscope(&words), 1, &[&format!("--by {by}: ")]);
+        }
+    }
+    let shown = shown(&["report", text(&numbered), "--by", "thread"]);
+    assert!(
+        shown.contains("\n 50.00%  40.55%            1  3 task 3\n"),
+        "{shown}"
+    );
 }
 
 #[test]

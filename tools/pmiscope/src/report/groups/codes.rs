@@ -9,6 +9,9 @@ use super::By;
 use crate::report::{Chain, Stack, Tally};
 use crate::symbols::{Frame, Lines, Symbols, in_its_file};
 
+/// What stands for a file that is not known.
+pub(super) const UNKNOWN: &str = "??";
+
 /// What a group of code is called, in the order of what it is grouped by.
 type Name = Vec<String>;
 
@@ -78,9 +81,9 @@ impl<'a> Codes<'a> {
         let name = |&by: &By| match (by, line) {
             (By::Line, Some((file, line))) => format!("{file}:{line}"),
             // Of what the compiler made up, or nobody describes.
-            (By::Line, None) => format!("?? {label}"),
+            (By::Line, None) => format!("{UNKNOWN} {label}"),
             (By::File, Some((file, _))) => file.clone(),
-            (By::File, None) => self.file_of(frame).unwrap_or("??").to_owned(),
+            (By::File, None) => self.file_of(frame).unwrap_or(UNKNOWN).to_owned(),
             (By::Address, _) => format!("{:#x}", in_its_file(self.symbols.place(address))),
             _ => label.to_owned(),
         };

@@ -3,6 +3,7 @@
 mod by;
 mod codes;
 pub mod text;
+mod unsaid;
 
 use hashbrown::HashMap;
 use profiler::contract::task_number::TaskNumbers;
@@ -18,6 +19,7 @@ use crate::symbols::{Lines, Symbols};
 use crate::units::percent;
 pub use by::By;
 use codes::Codes;
+pub use unsaid::unsaid;
 
 /// Samples, grouped.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -164,6 +166,14 @@ impl Groups {
             groups_in_all,
             rows,
         })
+    }
+
+    /// Returns true if files are asked for and not one is known.
+    #[must_use]
+    pub fn has_no_file(&self) -> bool {
+        self.by == [By::File]
+            && self.groups_in_all == 1
+            && self.rows.iter().all(|it| it.name == [codes::UNKNOWN])
     }
 }
 
