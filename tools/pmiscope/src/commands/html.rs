@@ -97,7 +97,7 @@ impl Loaded {
         Ok(Self {
             name: name_of(&arguments.profile),
             written: written_at(&arguments.profile),
-            lines: Lines::with_programs(&files, &counted.symbols),
+            lines: Lines::of_run(&files, &counted.symbols, counted.tally.addresses()),
             counted,
         })
     }

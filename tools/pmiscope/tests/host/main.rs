@@ -33,7 +33,7 @@ mod perf_maps;
 mod postmortem;
 mod processes;
 mod profile;
-
+mod program_exports;
 mod programs;
 #[path = "../records.rs"]
 mod records;
