@@ -565,7 +565,7 @@ fn annotate_has_the_samples_of_the_report() {
             .iter()
             .map(|line| line["self"].as_u64().unwrap())
             .sum();
-        assert!(lines.is_empty() || sum == own, "{it}");
+        assert_eq!(sum, own, "{it}");
         functions.insert(it["function"].as_str().unwrap().to_owned(), [own, total]);
     }
     assert_eq!(functions, reported(&profile, &[]));
