@@ -72,7 +72,7 @@ impl Loaded {
         let (loaded, files) = LoadedProfile::with_files(arguments)?;
         Self::of((loaded, files), arguments, |mut loaded| {
             let selection = loaded.select(select)?;
-            loaded.count(selection)
+            loaded.count_for_report(selection)
         })
     }
 
@@ -81,7 +81,7 @@ impl Loaded {
         let (loaded, files) = LoadedProfile::quietly(arguments)?;
         Self::of((loaded, files), arguments, |mut loaded| {
             let selection = loaded.select(select)?;
-            loaded.count_quietly(selection)
+            loaded.count_quietly_for_report(selection)
         })
     }
 

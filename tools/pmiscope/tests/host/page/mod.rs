@@ -4,10 +4,13 @@ mod browser;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use flate2::read::ZlibDecoder;
 use profiler::format::{ChainEnd, State};
 use serde_json::{Value, json};
 
@@ -473,6 +476,44 @@ fn a_run_that_goes_on_is_followed() {
         path.display()
     );
     assert_eq!(String::from_utf8(said).unwrap(), waits);
+}
+
+/// The texts that a page has, without a browser.
+fn texts_of(page: &Path) -> Value {
+    let page = fs::read_to_string(page).unwrap();
+    let (_, data) = page.split_once(r#"id="data">"#).unwrap();
+    let (data, _) = data.split_once('<').unwrap();
+    let mut bytes = Vec::new();
+    let packed = STANDARD.decode(data).unwrap();
+    ZlibDecoder::new(&*packed).read_to_end(&mut bytes).unwrap();
+    let (length, rest) = bytes.split_first_chunk().unwrap();
+    let length = u32::from_le_bytes(*length) as usize;
+    serde_json::from_slice(&rest[..length]).unwrap()
+}
+
+#[test]
+fn the_run_is_told_as_the_report_tells_it() {
+    let profile = file("told.pmi", &profile());
+    let texts = texts_of(&page_of(&profile, &[]));
+    let run = &texts["profiles"][0]["run"];
+    let head = |text: &str| text.split("\n\n").next().unwrap().to_owned();
+    let report = stdout(&pmiscope(&["report", text(&profile)]).success());
+    assert_eq!(head(run["report"].as_str().unwrap()), head(&report));
+    let facts = run["facts"].as_array().unwrap();
+    for (name, says) in [
+        ("Handler", "300 instructions a sample (median), at most 310"),
+        (
+            "Progress",
+            "the workload ran 100 instructions between samples, the handler 300",
+        ),
+        ("Run", "finished"),
+    ] {
+        let fact = facts.iter().find(|fact| fact[0] == name);
+        assert!(
+            fact.unwrap()[1].as_str().unwrap().starts_with(says),
+            "{facts:?}"
+        );
+    }
 }
 
 #[test]
