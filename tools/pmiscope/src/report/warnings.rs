@@ -156,11 +156,7 @@ impl fmt::Display for Warning {
                 pc,
                 program,
                 percent,
-            } => write!(
-                f,
-                "{percent:.2}% of the samples are at one instruction of their core, {pc:#x}{}: unless the code waits there, the period is shorter than what an interrupt costs, and nothing makes progress; take a longer one",
-                program.as_ref().map_or_else(String::new, |name| format!(" of {name}")),
-            ),
+            } => f.write_str(&no_progress(*pc, program.as_deref(), *percent)),
             Self::Overhead {
                 event,
                 out_of_range,
@@ -179,6 +175,14 @@ impl fmt::Display for Warning {
             Self::Lacking(lacking) => lacking.fmt(f),
         }
     }
+}
+
+/// What to know where nearly all samples are at one instruction: of a program, if it is not the kernel's.
+fn no_progress(pc: u64, program: Option<&str>, percent: f64) -> String {
+    let of = program.map_or_else(String::new, |name| format!(" of {name}"));
+    format!(
+        "{percent:.2}% of the samples are at one instruction of their core, {pc:#x}{of}: unless the code waits there, the period is shorter than what an interrupt costs, and nothing makes progress; take a longer one"
+    )
 }
 
 /// What to know where `said` events were achieved and the code got `got`.

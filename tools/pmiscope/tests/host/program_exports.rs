@@ -21,6 +21,10 @@ fn json_of(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
+fn index_of(number: &Value) -> usize {
+    usize::try_from(number.as_u64().unwrap()).unwrap()
+}
+
 fn report(words: &[&str]) -> Value {
     let words = [&["report", "--format", "json"], words].concat();
     serde_json::from_str(&stdout(&pmiscope(&words).success())).unwrap()
@@ -52,17 +56,17 @@ fn the_firefox_profiler_has_a_library_of_each_program() {
         .collect();
     assert_eq!(libraries, files_of(&run, "libs"));
     let thread = &profile["threads"][0];
-    let text_of = |index: &Value| thread["stringArray"][index.as_u64().unwrap() as usize].clone();
+    let text_of = |index: &Value| thread["stringArray"][index_of(index)].clone();
     let table = |name: &str| thread[name].clone();
     let [functions, resources, frames] = ["funcTable", "resourceTable", "frameTable"].map(table);
     let mut seen = BTreeSet::new();
     for (frame, function) in frames["func"].as_array().unwrap().iter().enumerate() {
-        let function = function.as_u64().unwrap() as usize;
+        let function = index_of(function);
         let resource = functions["resource"][function].as_i64().unwrap();
         let resource = usize::try_from(resource).ok();
         let library =
             resource.map(|it| text_of(&resources["name"][it]).as_str().unwrap().to_owned());
-        let category = frames["category"][frame].as_u64().unwrap() as usize;
+        let category = index_of(&frames["category"][frame]);
         let category = profile["meta"]["categories"][category]["name"]
             .as_str()
             .unwrap();

@@ -221,13 +221,20 @@ struct FrameRow {
     line: Option<u32>,
 }
 
+/// A function of the function table: texts by their numbers.
+struct FuncRow {
+    name: usize,
+    file: Option<usize>,
+    line: Option<u32>,
+    library: Option<usize>,
+}
+
 /// The tables that a core's samples stand on.
 #[derive(Default)]
 pub(super) struct Tables {
     strings: Vec<String>,
     string_numbers: HashMap<String, usize>,
-    /// The name, the file and the line of each, and the library that it is in.
-    funcs: Vec<(usize, Option<usize>, Option<u32>, Option<usize>)>,
+    funcs: Vec<FuncRow>,
     func_numbers: HashMap<u32, usize>,
     frames: Vec<FrameRow>,
     frame_numbers: HashMap<FrameKey, usize>,
@@ -334,7 +341,12 @@ impl Tables {
         let (file, line) = export.tree.declared(of_tree);
         let name = self.string(&of_tree.name);
         let file = file.map(|file| self.string(file));
-        self.funcs.push((name, file, line, library));
+        self.funcs.push(FuncRow {
+            name,
+            file,
+            line,
+            library,
+        });
         self.func_numbers.insert(function, self.funcs.len() - 1);
         self.funcs.len() - 1
     }
@@ -381,12 +393,12 @@ impl Tables {
         let resource = |library: Option<usize>| library.map_or(json!(-1), |it| json!(it));
         json!({
             "length": all.len(),
-            "name": all.iter().map(|it| it.0).collect::<Vec<_>>(),
+            "name": all.iter().map(|it| it.name).collect::<Vec<_>>(),
             "isJS": vec![false; all.len()],
             "relevantForJS": vec![false; all.len()],
-            "resource": all.iter().map(|it| resource(it.3)).collect::<Vec<_>>(),
-            "fileName": all.iter().map(|it| it.1).collect::<Vec<_>>(),
-            "lineNumber": all.iter().map(|it| it.2).collect::<Vec<_>>(),
+            "resource": all.iter().map(|it| resource(it.library)).collect::<Vec<_>>(),
+            "fileName": all.iter().map(|it| it.file).collect::<Vec<_>>(),
+            "lineNumber": all.iter().map(|it| it.line).collect::<Vec<_>>(),
             "columnNumber": vec![serde_json::Value::Null; all.len()],
         })
     }
