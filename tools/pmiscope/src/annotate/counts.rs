@@ -210,9 +210,6 @@ impl<'a> Counting<'a> {
         let lines = |place| self.frames(place, own).map(|frame| frame.line).collect();
         let mut totals = self.totals(lines);
         let unknown = totals.remove_entry(&None);
-        if totals.is_empty() {
-            return Vec::new();
-        }
         let totals = totals.into_iter().chain(unknown);
         let totals = totals.filter(|&(_, total)| total > 0);
         totals

@@ -35,7 +35,7 @@ fn function(it: &Annotation, sources: &Sources<'_>, out: &mut String) -> std::fm
         grouped(it.total),
         grouped(it.samples),
     )?;
-    if it.lines.is_empty() && it.code.is_empty() {
+    if it.lines.iter().all(|line| line.file.is_none()) && it.code.is_empty() {
         return writeln!(out, "\nneither its source nor its instructions are known");
     }
     lines(it, sources, out)?;

@@ -38,7 +38,7 @@ pub(super) fn annotate(arguments: &AnnotateArgs) -> Result<Exit> {
     let selection = loaded.select(&arguments.select)?;
     let mut counted = loaded.count(selection)?;
     have_a_sum(&counted)?;
-    let lines = Lines::with_programs(&files, &counted.symbols);
+    let lines = Lines::of_run(&files, &counted.symbols, counted.tally.addresses());
     // Before names are told apart, as more functions are looked up here than have samples.
     let meant = Meant::new(&counted.tally, &counted.symbols, &arguments.function);
     let tables = (&mut counted.symbols, &lines);

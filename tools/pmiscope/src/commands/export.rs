@@ -87,7 +87,7 @@ fn other(
         counted.note_added();
     }
     let has_names_alone = counted.has_names_alone;
-    let lines = Lines::with_programs(&files, &counted.symbols);
+    let lines = Lines::of_run(&files, &counted.symbols, counted.tally.addresses());
     let kernel = (form == Form::Perf).then(|| PerfKernel::new(files, arguments, output));
     let kernel = kernel.transpose()?.flatten();
     if form == Form::Perf && kernel.is_none() && has_names_alone {

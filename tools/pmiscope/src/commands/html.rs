@@ -77,7 +77,7 @@ impl Loaded {
         let (loaded, files) = LoadedProfile::with_files(arguments)?;
         Self::of((loaded, files), arguments, |mut loaded| {
             let selection = loaded.select(select)?;
-            loaded.count(selection)
+            loaded.count_for_report(selection)
         })
     }
 
@@ -86,7 +86,7 @@ impl Loaded {
         let (loaded, files) = LoadedProfile::quietly(arguments)?;
         Self::of((loaded, files), arguments, |mut loaded| {
             let selection = loaded.select(select)?;
-            loaded.count_quietly(selection)
+            loaded.count_quietly_for_report(selection)
         })
     }
 
@@ -102,7 +102,7 @@ impl Loaded {
         Ok(Self {
             name: name_of(&arguments.profile),
             written: written_at(&arguments.profile),
-            lines: Lines::with_programs(&files, &counted.symbols),
+            lines: Lines::of_run(&files, &counted.symbols, counted.tally.addresses()),
             counted,
         })
     }

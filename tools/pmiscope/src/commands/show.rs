@@ -84,7 +84,7 @@ impl LoadedProfile {
     }
 
     /// The same with what [`CountedProfile::print_report`] shows beside: the costs of the handler.
-    fn count_for_report(self, selection: Selection) -> Result<CountedProfile> {
+    pub(super) fn count_for_report(self, selection: Selection) -> Result<CountedProfile> {
         self.count_by(Tally::with_costs, selection)
     }
 
@@ -97,9 +97,9 @@ impl LoadedProfile {
         Ok(counted)
     }
 
-    /// Counts samples without a word.
-    pub(super) fn count_quietly(self, selection: Selection) -> Result<CountedProfile> {
-        self.count_quietly_by(Tally::new, selection)
+    /// The same without a word.
+    pub(super) fn count_quietly_for_report(self, selection: Selection) -> Result<CountedProfile> {
+        self.count_quietly_by(Tally::with_costs, selection)
     }
 
     fn count_quietly_by(self, count: Count, selection: Selection) -> Result<CountedProfile> {

@@ -56,7 +56,7 @@ fn by(counted: &CountedProfile, files: &SymbolFiles, arguments: &ReportArgs) -> 
         warn_without_lines(counted);
     }
     let lines = match options.by.iter().any(|by| by.has_lines()) {
-        true => Lines::with_programs(files, &counted.symbols),
+        true => Lines::of_run(files, &counted.symbols, counted.tally.addresses()),
         false => Lines::default(),
     };
     let symbols = (&counted.symbols, &lines);

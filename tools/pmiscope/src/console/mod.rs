@@ -1,5 +1,6 @@
 //! A terminal, or what a script writes and reads, connected to the serial port of a guest.
 
+mod held;
 mod output;
 mod terminal;
 
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::control::SerialLine;
+use held::Held;
 use output::Output;
 use terminal::RawTerminal;
 
@@ -43,6 +45,8 @@ pub struct Console {
     terminal: Option<RawTerminal>,
     /// What the guest has not taken yet.
     waiting: VecDeque<u8>,
+    /// Until it has its prompt, it gets nothing.
+    held: Option<Held>,
     /// When standard input has ended, if so.
     input_ended: Option<Instant>,
     /// When the guest wrote last, or took something.
@@ -61,9 +65,19 @@ impl Console {
             line,
             terminal: RawTerminal::new()?,
             waiting: VecDeque::new(),
+            held: None,
             input_ended: None,
             active: Instant::now(),
         })
+    }
+
+    /// The same to a guest that boots: what is typed waits until it has this prompt.
+    #[must_use]
+    pub(crate) fn held_until(self, prompt: Option<&'static str>) -> Self {
+        Self {
+            held: prompt.map(Held::until),
+            ..self
+        }
     }
 
     /// Returns true if it would be a terminal that is connected.
@@ -96,7 +110,9 @@ impl Console {
     /// Returns true once standard input has ended, and the guest has nothing more to say to it.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.input_ended.is_some_and(|ended| {
+        let is_given = self.held.is_none() && self.waiting.is_empty();
+        let ended = self.input_ended.filter(|_| is_given);
+        ended.is_some_and(|ended| {
             self.active.max(ended).elapsed() >= SILENCE || ended.elapsed() >= LONGEST
         })
     }
@@ -147,6 +163,9 @@ impl Console {
 
     /// Writes to the guest what it takes. Returns false if it takes nothing any more.
     fn give_input(&mut self) -> bool {
+        if self.held.is_some() {
+            return true;
+        }
         while !self.waiting.is_empty() {
             let (bytes, _) = self.waiting.as_slices();
             match self.line.stream.write(bytes) {
@@ -167,11 +186,25 @@ impl Console {
         let (bytes, is_open) = self.output.take();
         if !bytes.is_empty() {
             self.active = Instant::now();
+            self.look_for_prompt(&bytes);
             let mut stdout = io::stdout().lock();
             stdout.write_all(&bytes)?;
             stdout.flush()?;
+        } else {
+            self.look_for_prompt(&[]);
         }
         Ok(is_open)
+    }
+
+    /// Gives what was typed free once the guest has its prompt.
+    fn look_for_prompt(&mut self, written: &[u8]) {
+        let active = self.active;
+        let held = self.held.as_mut();
+        if held.is_some_and(|held| held.is_over(written, active)) {
+            self.held = None;
+            // It has as long from here on.
+            self.input_ended = self.input_ended.map(|_| Instant::now());
+        }
     }
 }
 

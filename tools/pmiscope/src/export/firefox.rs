@@ -10,9 +10,9 @@ use serde_json::json;
 
 use self::thread::{Tables, Thread};
 use super::Export;
+use super::code_files::{CodeFile, CodeFiles};
 use super::samples::InTime;
 use crate::output::compact_json;
-use crate::symbols::BuildId;
 
 mod thread;
 
@@ -27,6 +27,7 @@ enum Category {
     Kernel,
     Interrupt,
     Idle,
+    User,
 }
 
 fn categories() -> serde_json::Value {
@@ -36,6 +37,7 @@ fn categories() -> serde_json::Value {
         ("Kernel", "orange"),
         ("Interrupt", "purple"),
         ("Idle", "transparent"),
+        ("User", "yellow"),
     ]
     .map(category)
     .into()
@@ -57,7 +59,9 @@ pub(super) fn write(export: &Export<'_>, out: &mut dyn Write) -> Result<()> {
     out.write_all(b"{\"meta\":")?;
     compact_json(&mut *out, &meta(export, cores.len()))?;
     out.write_all(b",\"libs\":")?;
-    compact_json(&mut *out, &json!([library(export)]))?;
+    let files = CodeFiles::new(export);
+    let libraries: Vec<_> = files.all.iter().map(library).collect();
+    compact_json(&mut *out, &libraries)?;
     out.write_all(b",\"pages\":[],\"profilerOverhead\":[],\"counters\":[],\"threads\":[")?;
     let idle = idle_leaves(export);
     let names: Vec<_> = export.tasks().collect();
@@ -65,7 +69,7 @@ pub(super) fn write(export: &Export<'_>, out: &mut dyn Write) -> Result<()> {
         if place > 0 {
             out.write_all(b",")?;
         }
-        let tables = Tables::new(export, &thread, &idle);
+        let tables = Tables::new((export, &files), &thread, &idle);
         thread.write(tables, &names, out)?;
     }
     out.write_all(b"]}\n")?;
@@ -124,15 +128,16 @@ fn meta(export: &Export<'_>, threads: usize) -> serde_json::Value {
     })
 }
 
-fn library(export: &Export<'_>) -> serde_json::Value {
-    let id = BuildId(export.profile.description.build_id).to_string();
+fn library(file: &CodeFile) -> serde_json::Value {
+    let id = file.build_id.map_or_else(String::new, |id| id.to_string());
+    let name = &file.name;
     json!({
-        "name": "kernel",
-        "path": "kernel",
-        "debugName": "kernel",
-        "debugPath": "kernel",
+        "name": name,
+        "path": name,
+        "debugName": name,
+        "debugPath": name,
         "breakpadId": format!("{:0<33}", id.to_uppercase().chars().take(32).collect::<String>()),
-        "codeId": id,
+        "codeId": file.build_id.map(|_| &id),
         "arch": "x86_64",
     })
 }

@@ -6,6 +6,7 @@
 //! function, by itself and with what it has called, are the same in all of them.
 
 mod callgrind;
+mod code_files;
 mod counts;
 mod csv;
 mod firefox;

@@ -7,8 +7,8 @@ use anyhow::{Result, bail};
 use prost::Message;
 
 use super::Export;
+use super::code_files::CodeFiles;
 use super::samples::InTime;
-use super::tree::Kind;
 use crate::units::grouped;
 
 #[derive(Clone, PartialEq, Message)]
@@ -166,6 +166,7 @@ const NEEDS_STATE: u32 = 2;
 /// CLOCK_BOOTTIME, which needs nothing to be understood.
 const BOOTTIME: u32 = 6;
 const MODE_KERNEL: u32 = 1;
+const MODE_USER: u32 = 2;
 const COUNTER_CPU_CLOCK: u32 = 1;
 /// The only process.
 const PID: i32 = 1;
@@ -279,7 +280,8 @@ fn text(number: u64, text: &str) -> InternedString {
 
 /// Names, frames and stacks, in pieces; stacks by their innermost nodes.
 fn interned<'a>(export: &'a Export<'a>) -> impl Iterator<Item = InternedData> + use<'a> {
-    let (frames, first_frames) = frames(export);
+    let files = CodeFiles::new(export);
+    let (frames, first_frames) = frames(export, &files);
     let leaves = leaves(export);
     let pieces = leaves.len().div_ceil(AT_ONCE);
     let stacks = (0..pieces).map(move |piece| {
@@ -293,55 +295,55 @@ fn interned<'a>(export: &'a Export<'a>) -> impl Iterator<Item = InternedData> + 
             ..InternedData::default()
         }
     });
-    [names(export), frames].into_iter().chain(stacks)
+    [names(export, &files), frames].into_iter().chain(stacks)
 }
 
-/// The names of functions, and the kernel's file.
-fn names(export: &Export<'_>) -> InternedData {
-    let run = &export.profile.description;
-    let start = export.symbols.slide().shown(run.text.start);
-    let length = run.text.end.0.wrapping_sub(run.text.start.0);
-    let mapping = Mapping {
-        iid: Some(1),
-        build_id: Some(1),
-        start: Some(start),
-        end: Some(start.wrapping_add(length)),
-        path_string_ids: vec![1],
-    };
+/// The names of functions, and the files that these are in.
+fn names(export: &Export<'_>, files: &CodeFiles) -> InternedData {
+    let numbered = || (1..).zip(&files.all);
+    let mappings = numbered().map(|(number, file)| Mapping {
+        iid: Some(number),
+        build_id: file.build_id.map(|_| number),
+        start: Some(file.start),
+        end: Some(file.end),
+        path_string_ids: vec![number],
+    });
+    let build_ids = numbered().filter_map(|(number, file)| {
+        let build_id = file.build_id?;
+        Some(InternedString {
+            iid: Some(number),
+            text: Some(build_id.0.to_vec()),
+        })
+    });
     let names = (1..).zip(&export.tree.functions);
     let names = names.map(|(number, function)| text(number, &function.name));
     InternedData {
         function_names: names.collect(),
-        build_ids: vec![InternedString {
-            iid: Some(1),
-            text: Some(run.build_id.to_vec()),
-        }],
-        mapping_paths: vec![text(1, "kernel")],
-        mappings: vec![mapping],
+        build_ids: build_ids.collect(),
+        mapping_paths: numbered()
+            .map(|(number, file)| text(number, &file.name))
+            .collect(),
+        mappings: mappings.collect(),
         ..InternedData::default()
     }
 }
 
 /// The frames of all places, and the number of each place's first.
-fn frames(export: &Export<'_>) -> (InternedData, Vec<u64>) {
-    let start = export.profile.description.text.start;
-    let start = export.symbols.slide().shown(start);
+fn frames(export: &Export<'_>, files: &CodeFiles) -> (InternedData, Vec<u64>) {
     let places = &export.tree.places;
     let mut first_frames = Vec::with_capacity(places.len());
     let mut frames = Vec::new();
     for place in places {
         first_frames.push(frames.len() as u64 + 1);
-        let (mapping_id, address) = match (place.kind, place.kind.user()) {
-            // The mapping is the kernel's.
-            (_, Some(_)) => (None, 0),
-            (Kind::Code(address), None) => (Some(1), address.wrapping_sub(start)),
-            (Kind::Interrupt(_) | Kind::Border(_) | Kind::Cut(_), None) => (Some(1), 0),
-        };
+        // What is no code stands in the kernel's mapping.
+        let (mapping_id, address) = files.of(place.kind).map_or((1, 0), |(file, address)| {
+            (file as u64 + 1, address.wrapping_sub(files.all[file].start))
+        });
         for frame in &place.frames {
             frames.push(Frame {
                 iid: Some(frames.len() as u64 + 1),
                 function_name_id: Some(u64::from(frame.function) + 1),
-                mapping_id,
+                mapping_id: Some(mapping_id),
                 rel_pc: Some(address),
             });
         }
@@ -384,6 +386,11 @@ fn samples(export: &Export<'_>, seen: &InTime, count: &mut u64, out: &mut dyn Wr
     let Some(leaf) = export.tree.leaf(sample.stack) else {
         return Ok(());
     };
+    let place = export.tree.place_of(leaf) as usize;
+    let mode = match export.tree.places[place].kind.user() {
+        Some(_) => MODE_USER,
+        None => MODE_KERNEL,
+    };
     for turn in 0..sample.samples {
         *count = count.saturating_add(event.period);
         let perf_sample = PerfSample {
@@ -391,7 +398,7 @@ fn samples(export: &Export<'_>, seen: &InTime, count: &mut u64, out: &mut dyn Wr
             pid: u32::try_from(PID).ok(),
             tid: Some(tid(sample.task)),
             callstack_iid: Some(u64::from(leaf) + 1),
-            cpu_mode: Some(MODE_KERNEL),
+            cpu_mode: Some(mode),
             timebase_count: Some(*count),
         };
         let packet = in_sequence(sample.event, |packet| {

@@ -1,20 +1,17 @@
 //! pprof's `profile.proto` (<https://github.com/google/pprof/tree/main/proto>), in gzip. Messages that
 //! follow each other are one message with all their parts, so it is written in pieces.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::Result;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hashbrown::HashMap;
-use profiler::address::UserAddress;
 use prost::Message;
 
 use super::Export;
+use super::code_files::{CodeFile, CodeFiles};
 use super::samples::Weighted;
-use super::tree::Kind;
-use crate::symbols::BuildId;
 
 #[derive(Clone, PartialEq, Message)]
 struct Profile {
@@ -121,12 +118,8 @@ struct Function {
     start_line: i64,
 }
 
-/// The mapping of the kernel; those of programs are behind it.
-const KERNEL: u64 = 1;
 /// The samples that are written at once.
 const AT_ONCE: usize = 4096;
-/// Mappings begin and end at whole pages.
-const PAGE: u64 = 4096;
 
 /// Texts by their numbers. The first is empty.
 struct Texts {
@@ -164,10 +157,10 @@ pub(super) fn write(export: &Export<'_>, out: &mut dyn Write) -> Result<()> {
     let mut out = GzEncoder::new(out, Compression::fast());
     let mut texts = Texts::new();
     let mut put = |piece: &Profile| out.write_all(&piece.encode_to_vec());
-    let mappings = Mappings::new(export, &mut texts);
-    put(&head(export, &mappings, &mut texts))?;
+    let files = CodeFiles::new(export);
+    put(&head(export, &files, &mut texts))?;
     put(&functions(export, &mut texts))?;
-    put(&locations(export, &mappings))?;
+    put(&locations(export, &files))?;
     let labels = Labels::new(export, &mut texts);
     put(&Profile {
         string_table: texts.all,
@@ -188,7 +181,7 @@ pub(super) fn write(export: &Export<'_>, out: &mut dyn Write) -> Result<()> {
 }
 
 /// What values mean, and the files that code is of.
-fn head(export: &Export<'_>, mappings: &Mappings, texts: &mut Texts) -> Profile {
+fn head(export: &Export<'_>, files: &CodeFiles, texts: &mut Texts) -> Profile {
     let seen = export.events.seen();
     let unit = texts.number("count");
     let events = seen.iter().map(|&place| &export.events.all[place]);
@@ -211,72 +204,29 @@ fn head(export: &Export<'_>, mappings: &Mappings, texts: &mut Texts) -> Profile 
         period_type,
         period: first.map_or(0, |event| signed(event.period)),
         comment: vec![texts.number(&export.title())],
-        mapping: mappings.all.clone(),
+        mapping: mappings(files, texts),
         ..Profile::default()
     }
 }
 
-/// The files that code is of.
-struct Mappings {
-    all: Vec<Mapping>,
-    /// Those of programs, by their numbers.
-    programs: HashMap<u16, u64>,
-}
-
-impl Mappings {
-    fn new(export: &Export<'_>, texts: &mut Texts) -> Self {
-        let run = &export.profile.description;
-        let start = export.symbols.slide().shown(run.text.start);
-        let length = run.text.end.0.wrapping_sub(run.text.start.0);
-        let kernel = Mapping {
-            id: KERNEL,
-            memory_start: start,
-            memory_limit: start.wrapping_add(length),
-            filename: texts.number("kernel"),
-            build_id: texts.number(&BuildId(run.build_id).to_string()),
+/// The files, as mappings with these numbers.
+fn mappings(files: &CodeFiles, texts: &mut Texts) -> Vec<Mapping> {
+    let files = (1..).zip(&files.all);
+    let mapping = |(id, file): (u64, &CodeFile)| {
+        let build_id = file.build_id.map_or_else(String::new, |it| it.to_string());
+        Mapping {
+            id,
+            memory_start: file.start,
+            memory_limit: file.end,
+            filename: texts.number(&file.name),
+            build_id: texts.number(&build_id),
             has_functions: true,
             has_filenames: true,
             has_line_numbers: true,
             has_inline_frames: true,
-        };
-        let mut mappings = Self {
-            all: vec![kernel],
-            programs: HashMap::new(),
-        };
-        let places = export
-            .tree
-            .places
-            .iter()
-            .filter_map(|place| place.kind.user());
-        let mut seen: BTreeMap<u16, (u64, u64)> = BTreeMap::new();
-        for UserAddress { program, address } in places {
-            let (first, last) = seen.entry(program).or_insert((address, address));
-            (*first, *last) = (address.min(*first), address.max(*last));
         }
-        for ((program, (first, last)), id) in seen.into_iter().zip(KERNEL + 1..) {
-            let known = export.symbols.programs().find(|it| it.number == program);
-            let build_id = known.and_then(|it| it.build_id());
-            mappings.all.push(Mapping {
-                id,
-                memory_start: first & !(PAGE - 1),
-                memory_limit: (last | (PAGE - 1)) + 1,
-                filename: texts.number(&export.symbols.program_name(program)),
-                build_id: texts.number(&build_id.map_or_else(String::new, |it| it.to_string())),
-                ..kernel
-            });
-            mappings.programs.insert(program, id);
-        }
-        mappings
-    }
-
-    /// The mapping of code, and its address there.
-    fn of(&self, kind: Kind) -> (u64, u64) {
-        match (kind, kind.user()) {
-            (_, Some(user)) => (self.programs[&user.program], user.address),
-            (Kind::Code(address), None) => (KERNEL, address),
-            (Kind::Interrupt(_) | Kind::Border(_) | Kind::Cut(_), None) => (0, 0),
-        }
-    }
+    };
+    files.map(mapping).collect()
 }
 
 fn functions(export: &Export<'_>, texts: &mut Texts) -> Profile {
@@ -298,9 +248,11 @@ fn functions(export: &Export<'_>, texts: &mut Texts) -> Profile {
     }
 }
 
-fn locations(export: &Export<'_>, mappings: &Mappings) -> Profile {
+fn locations(export: &Export<'_>, files: &CodeFiles) -> Profile {
     let locations = (1..).zip(&export.tree.places).map(|(id, place)| {
-        let (mapping_id, address) = mappings.of(place.kind);
+        let code = files.of(place.kind);
+        let (mapping_id, address) =
+            code.map_or((0, 0), |(file, address)| (file as u64 + 1, address));
         let lines = place.frames.iter().map(|frame| Line {
             function_id: u64::from(frame.function) + 1,
             line: frame.line.map_or(0, |(_, line)| line.into()),

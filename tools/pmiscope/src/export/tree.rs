@@ -260,9 +260,8 @@ impl Builder<'_> {
         let frames = resolved.iter().zip(lines).map(|(frame, line)| {
             let id = frame.function;
             let function = self.function(Named::Symbol(id.index()), || {
-                let declared = symbols.function(id);
-                let name = symbols.label(id).to_owned();
-                (name, declared.file.clone(), declared.line)
+                let (file, line) = symbols.declared_in(id, self.lines);
+                (symbols.label(id).to_owned(), file, line)
             });
             let line = line.map(|line| (self.file(line.file), line.line));
             Frame { function, line }

@@ -247,6 +247,10 @@ fn run_of(export: &Export<'_>, report: &Report) -> Run {
     if totals.period.requested > 0 {
         facts.push(("Period", grouped(totals.period.requested)));
     }
+    facts.extend(text::handler(report).map(|it| ("Handler", it)));
+    facts.extend(text::progress(report).map(|it| ("Progress", it)));
+    let outcome = text::outcome(report.end.outcome, &report.end.message);
+    facts.push(("Run", safe(&outcome)));
     facts.extend(report.identity.mode.map(|it| ("Mode", it.to_string())));
     facts.extend(machine.qemu.iter().map(|it| ("QEMU", safe(it))));
     facts.extend([

@@ -33,6 +33,47 @@ pub fn text(report: &Report, sort: SortBy) -> String {
     out.0
 }
 
+/// How ticks of the run are written, and what is behind that.
+fn ticks(report: &Report) -> (fn(u64) -> String, &'static str) {
+    match report.sampling.clock {
+        "instructions" => (grouped, " instructions"),
+        "ticks" => (grouped, " ticks"),
+        _ => (duration, ""),
+    }
+}
+
+/// What a sample's handler costs, if that is known.
+pub(crate) fn handler(report: &Report) -> Option<String> {
+    let (number, unit) = ticks(report);
+    let cost = report.sampling.handler_ticks?;
+    let samples = report.totals.samples;
+    let fast = match report.fast_samples {
+        None => String::new(),
+        Some(0) => "; all the slow way".into(),
+        // More, where some of the samples that were written cannot be read.
+        Some(fast) => format!("; {} the fast way", percent_text(fast, samples.max(fast))),
+    };
+    let median = number(cost.median);
+    let line = match cost.max.map(number) {
+        Some(at_most) => format!("{median}{unit} a sample (median), at most {at_most}"),
+        None => format!("{median}{unit} a sample (median; other cores' may be among them)"),
+    };
+    Some(line + &fast)
+}
+
+/// How far the workload comes between samples, where it is sampled by time alone.
+pub(crate) fn progress(report: &Report) -> Option<String> {
+    if !report.sampling.events.is_empty() {
+        return None;
+    }
+    let (number, unit) = ticks(report);
+    let cost = number(report.sampling.handler_ticks?.median);
+    let median = number(report.totals.period.median?);
+    Some(format!(
+        "the workload ran {median}{unit} between samples, the handler {cost}"
+    ))
+}
+
 /// Text that grows.
 #[derive(Default)]
 pub(crate) struct Out(pub(crate) String);
@@ -248,45 +289,22 @@ impl Out {
     }
 
     fn period(&mut self, report: &Report) {
-        let (number, unit): (fn(u64) -> String, _) = match report.sampling.clock {
-            "instructions" => (grouped, " instructions"),
-            "ticks" => (grouped, " ticks"),
-            _ => (duration, ""),
-        };
         if !report.sampling.events.is_empty() {
             self.events(report);
-            if let Some(cost) = report.sampling.handler_ticks {
-                self.handler(report, &number(cost.median), unit, cost.max.map(number));
+            if let Some(line) = handler(report) {
+                self.fact("handler", &line);
             }
             return;
         }
+        let (number, unit) = ticks(report);
         let period = &report.totals.period;
         let line = format!("{}{unit} requested", number(period.requested));
         let line = line + &achieved(period, number);
         self.fact("period", &line);
-        let (Some(cost), Some(median)) = (report.sampling.handler_ticks, period.median) else {
-            return;
-        };
-        let at_most = cost.max.map(number);
-        let [cost, median] = [cost.median, median].map(number);
-        self.handler(report, &cost, unit, at_most);
-        let ran = format!("the workload ran {median}{unit} between samples, the handler {cost}");
-        self.fact("progress", &ran);
-    }
-
-    fn handler(&mut self, report: &Report, median: &str, unit: &str, at_most: Option<String>) {
-        let samples = report.totals.samples;
-        let fast = match report.fast_samples {
-            None => String::new(),
-            Some(0) => "; all the slow way".into(),
-            // More, where some of the samples that were written cannot be read.
-            Some(fast) => format!("; {} the fast way", percent_text(fast, samples.max(fast))),
-        };
-        let line = match at_most {
-            Some(at_most) => format!("{median}{unit} a sample (median), at most {at_most}"),
-            None => format!("{median}{unit} a sample (median; other cores' may be among them)"),
-        };
-        self.fact("handler", &(line + &fast));
+        if let (Some(handler), Some(progress)) = (handler(report), progress(report)) {
+            self.fact("handler", &handler);
+            self.fact("progress", &progress);
+        }
     }
 
     fn events(&mut self, report: &Report) {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use hashbrown::HashMap;
+use profiler::address::UserAddress;
 use profiler::format::region::Overhead;
 use profiler::format::{ChainEnd, Clock, Sample, Source, State};
 
@@ -12,7 +13,7 @@ use super::lacking::{Lacking, lacking};
 use super::overhead::OutOfRange;
 use super::{Stack, Tally};
 use crate::profile::{Mode, Profile, ReadError};
-use crate::symbols::Symbols;
+use crate::symbols::{Symbols, in_its_file};
 use crate::units::{counted, grouped, percent};
 
 /// The share of samples at one instruction that is no longer believed, in percent.
@@ -65,6 +66,8 @@ pub enum Warning {
     Stuck {
         /// Where it is, as the ELF file has it.
         pc: u64,
+        /// The program that it is of, if it is not the kernel's.
+        program: Option<String>,
         /// The share of the samples of cores that were not halted.
         percent: f64,
     },
@@ -149,10 +152,11 @@ impl fmt::Display for Warning {
                     "{share:.2}% of the samples are in the kernel's text but not in the ELF's: the kernel ran at another address than it is linked for (KASLR?), and by how much cannot be told, so they have no names or wrong ones; describe the text from the start to the end of the section .text, or switch that off"
                 )
             }
-            Self::Stuck { pc, percent } => write!(
-                f,
-                "{percent:.2}% of the samples are at one instruction of their core, {pc:#x}: unless the code waits there, the period is shorter than what an interrupt costs, and nothing makes progress; take a longer one",
-            ),
+            Self::Stuck {
+                pc,
+                program,
+                percent,
+            } => f.write_str(&no_progress(*pc, program.as_deref(), *percent)),
             Self::Overhead {
                 event,
                 out_of_range,
@@ -171,6 +175,14 @@ impl fmt::Display for Warning {
             Self::Lacking(lacking) => lacking.fmt(f),
         }
     }
+}
+
+/// What to know where nearly all samples are at one instruction: of a program, if it is not the kernel's.
+fn no_progress(pc: u64, program: Option<&str>, percent: f64) -> String {
+    let of = program.map_or_else(String::new, |name| format!(" of {name}"));
+    format!(
+        "{percent:.2}% of the samples are at one instruction of their core, {pc:#x}{of}: unless the code waits there, the period is shorter than what an interrupt costs, and nothing makes progress; take a longer one"
+    )
 }
 
 /// What to know where `said` events were achieved and the code got `got`.
@@ -422,7 +434,8 @@ fn stuck(
     let place = most_of_cores.values().max();
     let place = place.filter(|_| all >= ENOUGH_SAMPLES && percent >= STUCK_PERCENT);
     Ok(place.map(|&(_, pc)| Warning::Stuck {
-        pc: symbols.slide().shown(pc),
+        pc: in_its_file(symbols.place(pc)),
+        program: UserAddress::of_program(pc).map(|user| symbols.program_name(user.program)),
         percent,
     }))
 }

@@ -103,6 +103,12 @@ impl Functions {
         &self.all[id.0 as usize].shown
     }
 
+    /// What makes a function one, and the file in which it is declared, shortened.
+    pub(super) fn identity(&self, id: FunctionId) -> (&Identity, Option<&str>) {
+        let known = &self.all[id.0 as usize];
+        (&known.identity, known.file.as_deref())
+    }
+
     pub(super) fn label(&self, id: FunctionId) -> &str {
         &self.all[id.0 as usize].label
     }

@@ -29,6 +29,7 @@ mod programs;
 mod recorded;
 mod separate;
 mod slide;
+mod source_names;
 mod spans;
 mod split;
 mod texts;
@@ -319,6 +320,22 @@ impl Symbols {
     #[must_use]
     pub fn function(&self, id: FunctionId) -> &Function {
         self.functions.get(id)
+    }
+
+    /// Where a function is declared: the file's name as short as it can be, unless `lines` know another
+    /// file by that, and the line.
+    pub(crate) fn declared_in(
+        &self,
+        id: FunctionId,
+        lines: &Lines,
+    ) -> (Option<String>, Option<u32>) {
+        let (identity, _) = self.functions.identity(id);
+        let longer = identity
+            .path
+            .as_deref()
+            .and_then(|path| lines.longer_name(path));
+        let shown = self.function(id);
+        (longer.or_else(|| shown.file.clone()), shown.line)
     }
 
     /// The name of a function, with where it is declared behind it if another has the same.

@@ -65,12 +65,20 @@ impl CodeSymbol {
 
 /// The symbols of an ELF file that name code, in the order of its table: functions, and
 /// labels in executable sections, but none that only the assembler or the linker uses. Of a
-/// file without any, those that it shows to a dynamic linker.
+/// file without any, those that it shows to a dynamic linker: behind their ends is code that it
+/// does not show.
 pub(super) fn code_symbols(file: &Elf<'_>) -> impl Iterator<Item = CodeSymbol> {
     let mut all = all_symbols(file).peekable();
     let is_stripped = all.peek().is_none();
     let dynamic = file.dynamic_symbols().filter(move |_| is_stripped);
-    let dynamic = dynamic.filter_map(|symbol| code_symbol(file, &symbol, None));
+    let dynamic = dynamic.filter_map(|symbol| {
+        let mut found = code_symbol(file, &symbol, None)?;
+        found.symbol.limit = found
+            .symbol
+            .end()
+            .max(found.symbol.start.0.saturating_add(1));
+        Some(found)
+    });
     all.chain(dynamic)
         .filter(|symbol| symbol.kind != Kind::Object)
         .map(|found| found.symbol)

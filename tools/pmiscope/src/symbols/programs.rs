@@ -187,16 +187,17 @@ impl Symbols {
         let mut programs = self.programs.iter_mut();
         let program = programs.find(|program| program.number == number);
         let frames = program.map_or_else(
-            || vec![(format!("{:#x}", user.address), false)],
+            || vec![(Named::address(user.address), false)],
             |program| program.frames(user.address),
         );
-        let frames = frames.into_iter().map(|(function, inlined)| {
+        let frames = frames.into_iter().map(|(named, inlined)| {
+            let Named { identity, file } = named;
             let identity = Identity {
-                name: format!("{function} [{name}]"),
-                ..Identity::default()
+                name: format!("{} [{name}]", identity.name),
+                ..identity
             };
             Frame {
-                function: self.functions.intern(identity, None),
+                function: self.functions.intern(identity, file),
                 inlined,
             }
         });
@@ -224,14 +225,39 @@ impl Program {
     }
 
     /// The functions at an address, innermost first, and whether each is inlined into the next.
-    fn frames(&mut self, address: u64) -> Vec<(String, bool)> {
+    fn frames(&mut self, address: u64) -> Vec<(Named, bool)> {
         let address = CodeAddress(address);
         self.symbols.resolve([address]);
         let frames = self.symbols.frames(address).iter();
         let named = frames.map(|frame| {
-            let label = self.symbols.label(frame.function).to_owned();
-            (label, frame.inlined)
+            let (identity, file) = self.symbols.functions.identity(frame.function);
+            let named = Named {
+                identity: identity.clone(),
+                file: file.map(str::to_owned),
+            };
+            (named, frame.inlined)
         });
         named.collect()
+    }
+}
+
+/// A function of a program, as the program itself has it.
+struct Named {
+    identity: Identity,
+    /// The file in which it is declared, shortened.
+    file: Option<String>,
+}
+
+impl Named {
+    /// What stands for code without a name.
+    fn address(address: u64) -> Self {
+        let identity = Identity {
+            name: format!("{address:#x}"),
+            ..Identity::default()
+        };
+        Self {
+            identity,
+            file: None,
+        }
     }
 }

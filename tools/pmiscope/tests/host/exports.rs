@@ -41,7 +41,7 @@ pub const FORMS: [&str; 8] = [
 ];
 
 /// Exports a profile.
-fn export(profile: &Path, form: &str, more: &[&str]) -> PathBuf {
+pub fn export(profile: &Path, form: &str, more: &[&str]) -> PathBuf {
     let name = format!("{}.{form}", profile.file_name().unwrap().to_str().unwrap());
     let out = folder().join(name);
     let mut arguments = vec!["export", text(profile), "--format", form, "-o", text(&out)];
@@ -729,15 +729,15 @@ fn perfetto(path: &Path) -> Shares {
 }
 
 /// The fields of a message of protocol buffers.
-struct Fields<'a>(Vec<(u64, Field<'a>)>);
+pub struct Fields<'a>(Vec<(u64, Field<'a>)>);
 
-enum Field<'a> {
+pub enum Field<'a> {
     Number(u64),
     Bytes(&'a [u8]),
 }
 
 impl<'a> Fields<'a> {
-    fn of(mut message: &'a [u8]) -> Self {
+    pub fn of(mut message: &'a [u8]) -> Self {
         let mut all = Vec::new();
         while !message.is_empty() {
             let key = varint(&mut message);
@@ -756,7 +756,7 @@ impl<'a> Fields<'a> {
         Self(all)
     }
 
-    fn bytes(&self, wanted: u64) -> impl Iterator<Item = &'a [u8]> {
+    pub fn bytes(&self, wanted: u64) -> impl Iterator<Item = &'a [u8]> {
         self.0
             .iter()
             .filter_map(move |(number, field)| match field {
@@ -765,7 +765,7 @@ impl<'a> Fields<'a> {
             })
     }
 
-    fn numbers(&self, wanted: u64) -> impl Iterator<Item = u64> {
+    pub fn numbers(&self, wanted: u64) -> impl Iterator<Item = u64> {
         self.0
             .iter()
             .filter_map(move |(number, field)| match field {
@@ -774,7 +774,7 @@ impl<'a> Fields<'a> {
             })
     }
 
-    fn number(&self, wanted: u64) -> u64 {
+    pub fn number(&self, wanted: u64) -> u64 {
         self.numbers(wanted).next().unwrap()
     }
 }

@@ -267,31 +267,53 @@ fn functions_of_linux() -> Vec<(String, u64, u64)> {
     ]
 }
 
-impl Recorded {
-    const ATTRIBUTE: u32 = 112;
+const ATTRIBUTE: u32 = 112;
 
+/// What perf says of an event: of `instructions`, every 1000.
+pub fn attribute(sample_type: u64, flags: u64) -> Vec<u8> {
+    let mut attribute = [1_u32, ATTRIBUTE].map(u32::to_le_bytes).concat();
+    attribute.extend(
+        [0, 1000, sample_type, 0, flags]
+            .map(u64::to_le_bytes)
+            .concat(),
+    );
+    attribute.resize(ATTRIBUTE as usize, 0);
+    attribute
+}
+
+/// A file of one event.
+pub fn perf_file(attribute: Vec<u8>, records: Vec<u8>) -> Vec<u8> {
+    const HEADER: u64 = 104;
+    let of_file = attribute.len() as u64 + 16;
+    let data = HEADER + of_file;
+    let mut all = b"PERFILE2".to_vec();
+    let sections = [HEADER, of_file, data, records.len() as u64, 0, 0];
+    let header = [HEADER, of_file].into_iter().chain(sections).chain([0; 4]);
+    all.extend(header.flat_map(u64::to_le_bytes));
+    all.extend(attribute);
+    all.extend([0; 16]);
+    all.extend(records);
+    all
+}
+
+/// A record.
+pub fn record(kind: u32, misc: u16, body: &[u8]) -> Vec<u8> {
+    let size = u16::try_from(body.len() + 8).unwrap();
+    let head = [misc, size].map(u16::to_le_bytes).concat();
+    [&kind.to_le_bytes()[..], &head, body].concat()
+}
+
+impl Recorded {
     fn attribute(self) -> Vec<u8> {
         // Of a sample: IP, TID, TIME, CPU; the chain.
         let sample_type = 1 | 1 << 1 | 1 << 2 | 1 << 7 | u64::from(self.has_chains) << 5;
         let flags = u64::from(self.has_frequency) << 10;
-        let mut attribute = [1_u32, Self::ATTRIBUTE].map(u32::to_le_bytes).concat();
-        attribute.extend(
-            [0, 1000, sample_type, 0, flags]
-                .map(u64::to_le_bytes)
-                .concat(),
-        );
-        attribute.resize(Self::ATTRIBUTE as usize, 0);
-        attribute
+        attribute(sample_type, flags)
     }
 
     fn records(self) -> Vec<u8> {
         let mut all = Vec::new();
-        let mut add = |kind: u32, misc: u16, body: Vec<u8>| {
-            let size = u16::try_from(body.len() + 8).unwrap();
-            all.extend(kind.to_le_bytes());
-            all.extend([misc, size].map(u16::to_le_bytes).concat());
-            all.extend(body);
-        };
+        let mut add = |kind, misc, body: Vec<u8>| all.extend(record(kind, misc, &body));
         let who = |pid: u32| [pid, pid].map(u32::to_le_bytes).concat();
         for (pid, name) in [
             (7, b"dd\0\0\0\0\0\0"),
@@ -323,18 +345,7 @@ impl Recorded {
     }
 
     fn bytes(self) -> Vec<u8> {
-        const HEADER: u64 = 104;
-        let (attribute, records) = (self.attribute(), self.records());
-        let of_file = attribute.len() as u64 + 16;
-        let data = HEADER + of_file;
-        let mut all = b"PERFILE2".to_vec();
-        let sections = [HEADER, of_file, data, records.len() as u64, 0, 0];
-        let header = [HEADER, of_file].into_iter().chain(sections).chain([0; 4]);
-        all.extend(header.flat_map(u64::to_le_bytes));
-        all.extend(attribute);
-        all.extend([0; 16]);
-        all.extend(records);
-        all
+        perf_file(self.attribute(), self.records())
     }
 
     /// The same as it goes into a pipe: the attribute is a record (`PERF_RECORD_HEADER_ATTR`).

@@ -29,9 +29,11 @@ mod names;
 mod outside;
 mod overwritten;
 mod page;
+mod perf_maps;
 mod postmortem;
 mod processes;
 mod profile;
+mod program_exports;
 mod programs;
 #[path = "../records.rs"]
 mod records;

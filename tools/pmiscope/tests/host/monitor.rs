@@ -178,6 +178,29 @@ fn what_is_typed_goes_to_the_guest_and_what_it_writes_is_shown() {
     assert!(errors.contains("[INFO core0] from the file"), "{errors}");
 }
 
+/// A kernel that boots drops what comes.
+#[test]
+fn what_is_typed_before_the_first_prompt_waits_for_it() {
+    let mut run = Run::start("monitor-ahead", &["--monitor=start"]);
+    let listener = UnixListener::bind(run.socket()).unwrap();
+    let mut guest = accept(&listener);
+    let typed = "cores\rresume\r";
+    let stdin = run.tool.stdin.as_mut().unwrap();
+    stdin.write_all(typed.as_bytes()).unwrap();
+    run.let_go();
+    let timeout = |milliseconds| Some(Duration::from_millis(milliseconds));
+    guest.set_read_timeout(timeout(300)).unwrap();
+    let early = guest.read(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(early, Err(std::io::ErrorKind::WouldBlock));
+    guest.set_read_timeout(timeout(30_000)).unwrap();
+    guest
+        .write_all(b"monitor: core 0, before the run\r\npmiscope> ")
+        .unwrap();
+    assert_eq!(read(&mut guest, typed.len()), typed);
+    drop(guest);
+    run.end();
+}
+
 #[test]
 fn a_script_drives_a_run_that_has_let_go() {
     let mut run = Run::start("monitor-script", &["--monitor"]);

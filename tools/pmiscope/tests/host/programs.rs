@@ -33,10 +33,10 @@ void _start(void) {
 }
 "#;
 
-struct Program {
-    number: u16,
-    path: PathBuf,
-    elf: Vec<u8>,
+pub struct Program {
+    pub number: u16,
+    pub path: PathBuf,
+    pub elf: Vec<u8>,
 }
 
 impl Program {
@@ -61,7 +61,7 @@ impl Program {
         Self { number, path, elf }
     }
 
-    fn at(&self, name: &str) -> CodeAddress {
+    pub fn at(&self, name: &str) -> CodeAddress {
         let file = object::File::parse(&*self.elf).unwrap();
         let mut symbols = file.symbols();
         let symbol = symbols.find(|symbol| symbol.name() == Ok(name));
@@ -87,7 +87,7 @@ fn in_user_code(program: &Program) -> Seen {
 }
 
 /// In code of a process, by its number.
-fn in_process(sequence: u32, number: u16, address: u64) -> Seen {
+pub fn in_process(sequence: u32, number: u16, address: u64) -> Seen {
     Seen {
         state: State::NMI | State::RING,
         ..Seen::new(sequence, of_program(number, address), &[])
@@ -108,8 +108,8 @@ fn in_kernel(program: &Program, vector: Option<u8>) -> Seen {
 }
 
 pub struct Run {
-    one: Program,
-    two: Program,
+    pub one: Program,
+    pub two: Program,
     /// The modules that it brought, which are embedded.
     modules: Vec<(String, Vec<u8>)>,
 }
@@ -118,6 +118,11 @@ impl Run {
     pub fn new(name: &str) -> Self {
         let one = Program::compile(1, &format!("{name}-one"), &[]);
         let two = Program::compile(2, &format!("{name}-two"), &["-DTWO"]);
+        Self::of(one, two)
+    }
+
+    /// A run that brought these programs.
+    pub fn of(one: Program, two: Program) -> Self {
         let modules = [&one, &two].map(|it| {
             let file = it.path.file_name().unwrap().to_string_lossy();
             (embedded_name(it.number, &file), it.elf.clone())
@@ -172,7 +177,7 @@ impl Run {
         file(name, &profile)
     }
 
-    fn profile_of(&self, name: &str, samples: &mut [Seen]) -> PathBuf {
+    pub fn profile_of(&self, name: &str, samples: &mut [Seen]) -> PathBuf {
         for (sequence, seen) in (0..).zip(&mut *samples) {
             seen.sequence = sequence;
         }

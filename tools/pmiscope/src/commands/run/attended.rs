@@ -2,14 +2,18 @@
 
 use std::io;
 
+use crate::cli::Monitor;
 use crate::console::{Console, Ended};
 use crate::control::SerialSocket;
 use crate::output::say;
 
+/// The prompt of the monitor in this kernel.
+const PROMPT: &str = "pmiscope> ";
+
 /// What is connected to the guest's serial port while it runs.
 pub(super) enum Attended {
-    /// QEMU has not made the socket yet.
-    Waiting(SerialSocket),
+    /// QEMU has not made the socket yet; what is typed is held until the guest has this prompt.
+    Waiting(SerialSocket, Option<&'static str>),
     /// Somebody may type.
     Connected(SerialSocket, Box<Console>),
     /// Nobody any more, by this process: `pmiscope monitor` may connect.
@@ -17,9 +21,14 @@ pub(super) enum Attended {
 }
 
 impl Attended {
-    /// By the guest that is to have this socket.
-    pub(super) const fn new(socket: SerialSocket) -> Self {
-        Self::Waiting(socket)
+    /// By the guest that is to have this socket, and shows the prompt `when` its kernel's monitor does.
+    pub(super) fn new(socket: SerialSocket, when: Monitor) -> Self {
+        let prompt = match when {
+            Monitor::Start => Some(PROMPT),
+            // A key leads to it.
+            Monitor::On => None,
+        };
+        Self::Waiting(socket, prompt)
     }
 
     /// Moves what there is between the guest and the terminal. Returns true if somebody has left it, and
@@ -30,13 +39,13 @@ impl Attended {
     /// Those of the terminal.
     pub(super) fn look(self) -> io::Result<(Self, bool)> {
         let (socket, mut console) = match self {
-            Self::Waiting(socket) => match socket.connect() {
-                None => return Ok((Self::Waiting(socket), false)),
+            Self::Waiting(socket, prompt) => match socket.connect() {
+                None => return Ok((Self::Waiting(socket, prompt), false)),
                 Some(line) => {
                     if Console::has_terminal() {
                         say!("pmiscope: connected to the guest; ^] ends the run");
                     }
-                    (socket, Box::new(Console::new(line)?))
+                    (socket, Box::new(Console::new(line)?.held_until(prompt)))
                 }
             },
             Self::Connected(socket, console) => (socket, console),
@@ -54,7 +63,7 @@ impl Attended {
     /// Returns true while somebody may type.
     pub(super) fn has_input(&self) -> bool {
         match self {
-            Self::Waiting(_) => true,
+            Self::Waiting(..) => true,
             Self::Connected(_, console) => console.has_input(),
             Self::Over(_) => false,
         }

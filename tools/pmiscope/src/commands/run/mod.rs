@@ -174,8 +174,8 @@ fn boot_and_follow(plan: &mut Plan) -> Result<FinishedRun> {
         interrupt.clone(),
         listen(),
     );
-    if let Some(socket) = plan.serial.take() {
-        session = session.attended(socket);
+    if let Some(attended) = plan.serial.take() {
+        session = session.attended(attended);
     }
     let run = match guest.follow(&plan.limits, &mut session) {
         Ok(ended) => session.finish(ended),

@@ -12,6 +12,7 @@ use profiler::contract::settings::{Aim, Keep, RunKind, Settings, SourceChoice};
 use profiler::format::Source;
 use profiler::format::sample::MAX_WORDS;
 
+use super::attended::Attended;
 pub(in crate::commands) use super::outputs::Outputs;
 use super::places::Places;
 use super::programs;
@@ -86,7 +87,7 @@ pub(super) struct Plan {
     pub(super) boot: unsampled::Boot,
     pub(super) recording: Recording,
     /// Where the guest has its serial port, if somebody is to type there.
-    pub(super) serial: Option<SerialSocket>,
+    pub(super) serial: Option<Attended>,
     pub(super) limits: Limits,
 }
 
@@ -228,11 +229,13 @@ fn booted(
 }
 
 /// The socket that the guest has its serial port on, where somebody is to type at it.
-fn serial(arguments: &RunArgs, machine: &mut Machine) -> Result<Option<SerialSocket>> {
-    let serial = arguments.monitor.map(|_| SerialSocket::new()).transpose();
-    let serial = serial.context("no place for the socket of --monitor")?;
-    machine.additions.serial = serial.as_ref().map(|socket| socket.path().to_owned());
-    Ok(serial)
+fn serial(arguments: &RunArgs, machine: &mut Machine) -> Result<Option<Attended>> {
+    let Some(when) = arguments.monitor else {
+        return Ok(None);
+    };
+    let socket = SerialSocket::new().context("no place for the socket of --monitor")?;
+    machine.additions.serial = Some(socket.path().to_owned());
+    Ok(Some(Attended::new(socket, when)))
 }
 
 /// Refuses what cannot be read beside what the guest writes.

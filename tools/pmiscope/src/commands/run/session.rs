@@ -12,7 +12,7 @@ use super::plan::Recording;
 use super::progress::Progress;
 use super::view;
 use crate::collect::Collector;
-use crate::control::{SerialSocket, Server};
+use crate::control::Server;
 use crate::output::{Draft, Written};
 use crate::profile::{CoreEnd, Embedded, Host, Mode, Outcome, RunEnd, Writer};
 use crate::qemu::{End, Ended, Look, Observer, Seen};
@@ -109,10 +109,10 @@ impl<'run> Session<'run> {
 
     /// The same with the terminal connected to the guest, whose serial port is there: nothing else is shown on
     /// it meanwhile.
-    pub(super) fn attended(self, socket: SerialSocket) -> Self {
+    pub(super) fn attended(self, attended: Attended) -> Self {
         Self {
             progress: Progress::new(true),
-            attended: Some(Attended::new(socket)),
+            attended: Some(attended),
             ..self
         }
     }

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{Category, milliseconds};
 use crate::export::Export;
+use crate::export::code_files::CodeFiles;
 use crate::export::samples::InTime;
 use crate::export::tree::Kind;
 use crate::output::compact_json;
@@ -212,7 +213,7 @@ struct FrameKey {
 
 /// A frame of the frame table.
 struct FrameRow {
-    /// Behind the start of the text: a number of JavaScript has no room for the kernel's.
+    /// Behind the start of its file's code: a number of JavaScript has no room for the kernel's.
     address: Option<u64>,
     inline_depth: usize,
     category: Category,
@@ -220,13 +221,20 @@ struct FrameRow {
     line: Option<u32>,
 }
 
+/// A function of the function table: texts by their numbers.
+struct FuncRow {
+    name: usize,
+    file: Option<usize>,
+    line: Option<u32>,
+    library: Option<usize>,
+}
+
 /// The tables that a core's samples stand on.
 #[derive(Default)]
 pub(super) struct Tables {
     strings: Vec<String>,
     string_numbers: HashMap<String, usize>,
-    /// The name, the file and the line of each, and whether it is the kernel's.
-    funcs: Vec<(usize, Option<usize>, Option<u32>, bool)>,
+    funcs: Vec<FuncRow>,
     func_numbers: HashMap<u32, usize>,
     frames: Vec<FrameRow>,
     frame_numbers: HashMap<FrameKey, usize>,
@@ -236,12 +244,17 @@ pub(super) struct Tables {
     rows: Vec<Option<usize>>,
     /// What was interrupted is further out than these nodes.
     in_interrupt: Vec<bool>,
-    kernel: usize,
+    /// The names of libraries.
+    libraries: Vec<usize>,
 }
 
 impl Tables {
     /// Those of a core's samples.
-    pub(super) fn new(export: &Export<'_>, thread: &Thread, idle: &[bool]) -> Self {
+    pub(super) fn new(
+        (export, files): (&Export<'_>, &CodeFiles),
+        thread: &Thread,
+        idle: &[bool],
+    ) -> Self {
         let tree = &export.tree;
         let mut used = vec![false; tree.len()];
         for &leaf in &thread.leaves {
@@ -256,11 +269,12 @@ impl Tables {
             in_interrupt: vec![false; tree.len()],
             ..Self::default()
         };
-        tables.kernel = tables.string("kernel");
+        let names = files.all.iter().map(|file| tables.string(&file.name));
+        tables.libraries = names.collect();
         // Those further out have smaller numbers.
         let used = (0..).zip(used).filter(|&(_, used)| used);
         for (node, _) in used {
-            tables.add(export, node, idle[node as usize]);
+            tables.add((export, files), node, idle[node as usize]);
         }
         tables
     }
@@ -270,8 +284,8 @@ impl Tables {
         self.rows[leaf as usize].unwrap_or_default()
     }
 
-    fn add(&mut self, export: &Export<'_>, node: u32, is_idle: bool) {
-        let tree = &export.tree;
+    fn add(&mut self, of: (&Export<'_>, &CodeFiles), node: u32, is_idle: bool) {
+        let tree = &of.0.tree;
         let parent = tree.parent(node).map(|parent| parent as usize);
         let number = tree.place_of(node);
         let place = &tree.places[number as usize];
@@ -280,6 +294,7 @@ impl Tables {
         self.in_interrupt[node as usize] = is_within;
         let category = match place.kind {
             Kind::Cut(_) => Category::Other,
+            kind if kind.user().is_some() => Category::User,
             _ if is_within => Category::Interrupt,
             _ if is_idle => Category::Idle,
             _ => Category::Kernel,
@@ -291,27 +306,24 @@ impl Tables {
                 inlined,
                 category,
             };
-            let frame = self.frame(export, key);
+            let frame = self.frame(of, key);
             self.stacks.push((prefix, frame));
             prefix = Some(self.stacks.len() - 1);
         }
         self.rows[node as usize] = prefix;
     }
 
-    fn frame(&mut self, export: &Export<'_>, key: FrameKey) -> usize {
+    fn frame(&mut self, (export, files): (&Export<'_>, &CodeFiles), key: FrameKey) -> usize {
         if let Some(&known) = self.frame_numbers.get(&key) {
             return known;
         }
         let place = &export.tree.places[key.place as usize];
         let frame = place.frames[key.inlined];
-        let start = export.profile.description.text.start;
-        let start = export.symbols.slide().shown(start);
-        let func = self.func(export, frame.function, place.kind);
+        let code = files.of(place.kind);
+        let func = self.func(export, frame.function, code.map(|(file, _)| file));
+        let address = code.and_then(|(file, address)| address.checked_sub(files.all[file].start));
         self.frames.push(FrameRow {
-            address: match place.kind {
-                Kind::Code(address) => address.checked_sub(start).filter(|it| it >> 32 == 0),
-                Kind::Interrupt(_) | Kind::Border(_) | Kind::Cut(_) => None,
-            },
+            address: address.filter(|it| it >> 32 == 0),
             inline_depth: place.frames.len() - 1 - key.inlined,
             category: key.category,
             func,
@@ -321,7 +333,7 @@ impl Tables {
         self.frames.len() - 1
     }
 
-    fn func(&mut self, export: &Export<'_>, function: u32, kind: Kind) -> usize {
+    fn func(&mut self, export: &Export<'_>, function: u32, library: Option<usize>) -> usize {
         if let Some(&known) = self.func_numbers.get(&function) {
             return known;
         }
@@ -329,8 +341,12 @@ impl Tables {
         let (file, line) = export.tree.declared(of_tree);
         let name = self.string(&of_tree.name);
         let file = file.map(|file| self.string(file));
-        let is_kernel = matches!(kind, Kind::Code(_)) && kind.user().is_none();
-        self.funcs.push((name, file, line, is_kernel));
+        self.funcs.push(FuncRow {
+            name,
+            file,
+            line,
+            library,
+        });
         self.func_numbers.insert(function, self.funcs.len() - 1);
         self.funcs.len() - 1
     }
@@ -374,27 +390,28 @@ impl Tables {
 
     fn func_table(&self) -> serde_json::Value {
         let all = &self.funcs;
-        let resource = |is_kernel: bool| if is_kernel { 0 } else { -1 };
+        let resource = |library: Option<usize>| library.map_or(json!(-1), |it| json!(it));
         json!({
             "length": all.len(),
-            "name": all.iter().map(|it| it.0).collect::<Vec<_>>(),
+            "name": all.iter().map(|it| it.name).collect::<Vec<_>>(),
             "isJS": vec![false; all.len()],
             "relevantForJS": vec![false; all.len()],
-            "resource": all.iter().map(|it| resource(it.3)).collect::<Vec<_>>(),
-            "fileName": all.iter().map(|it| it.1).collect::<Vec<_>>(),
-            "lineNumber": all.iter().map(|it| it.2).collect::<Vec<_>>(),
+            "resource": all.iter().map(|it| resource(it.library)).collect::<Vec<_>>(),
+            "fileName": all.iter().map(|it| it.file).collect::<Vec<_>>(),
+            "lineNumber": all.iter().map(|it| it.line).collect::<Vec<_>>(),
             "columnNumber": vec![serde_json::Value::Null; all.len()],
         })
     }
 
     fn resource_table(&self) -> serde_json::Value {
         const LIBRARY: u32 = 1;
+        let all = &self.libraries;
         json!({
-            "length": 1,
-            "lib": [0],
-            "name": [self.kernel],
-            "host": [null],
-            "type": [LIBRARY],
+            "length": all.len(),
+            "lib": (0..all.len()).collect::<Vec<_>>(),
+            "name": all,
+            "host": vec![serde_json::Value::Null; all.len()],
+            "type": vec![LIBRARY; all.len()],
         })
     }
 }

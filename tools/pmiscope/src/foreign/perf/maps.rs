@@ -15,6 +15,8 @@ pub(super) struct Map {
     pub(super) offset: u64,
     pub(super) path: String,
     pub(super) build_id: Option<Vec<u8>>,
+    /// The number of the file: that of its path and its build-id.
+    pub(super) file: u32,
 }
 
 /// All mappings: those of the kernel, and those of each process.
@@ -23,6 +25,8 @@ pub(super) struct Maps {
     processes: HashMap<i32, Vec<Map>>,
     /// What the end of the file says of files, by their paths.
     build_ids: HashMap<String, Vec<u8>>,
+    /// The numbers of files.
+    files: HashMap<(String, Option<Vec<u8>>), u32>,
     of_kernel: Option<BuildId>,
 }
 
@@ -38,6 +42,7 @@ impl Maps {
                 .into_values()
                 .map(|it| (text(&it.path), it.build_id))
                 .collect(),
+            files: HashMap::new(),
             of_kernel: kernel.map(BuildId),
         }
     }
@@ -56,6 +61,7 @@ impl Maps {
                 offset: record.page_offset,
                 build_id: None,
                 path,
+                file: 0,
             },
         );
     }
@@ -74,6 +80,7 @@ impl Maps {
                 offset: record.page_offset,
                 build_id,
                 path,
+                file: 0,
             },
         );
     }
@@ -83,6 +90,9 @@ impl Maps {
         if map.build_id.is_none() {
             map.build_id = self.build_ids.get(&map.path).cloned();
         }
+        let next = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
+        let file = (map.path.clone(), map.build_id.clone());
+        map.file = *self.files.entry(file).or_insert(next);
         if pid == -1 {
             self.kernel.push(map);
         } else {
@@ -90,13 +100,10 @@ impl Maps {
         }
     }
 
-    /// A process has all that its parent has.
+    /// A new process has all that its parent has, and nothing of one that had its pid before.
     pub(super) fn fork(&mut self, parent: i32, child: i32) {
-        if parent != child
-            && let Some(maps) = self.processes.get(&parent).cloned()
-        {
-            self.processes.insert(child, maps);
-        }
+        let maps = self.processes.get(&parent).cloned();
+        self.processes.insert(child, maps.unwrap_or_default());
     }
 
     /// A process executes another file.

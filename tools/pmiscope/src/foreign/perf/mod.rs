@@ -10,7 +10,9 @@ use std::io::{ErrorKind, Read, Seek};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use hashbrown::HashMap;
-use linux_perf_data::linux_perf_event_reader::{EventRecord, SampleRecord, SamplingPolicy};
+use linux_perf_data::linux_perf_event_reader::{
+    EventRecord, ForkOrExitRecord, SampleRecord, SamplingPolicy,
+};
 use linux_perf_data::{AttributeDescription, PerfFile, PerfFileReader, PerfFileRecord};
 use profiler::format::description::{MAX_EVENTS, MAX_TASKS};
 use profiler::format::{EventDescription, Text};
@@ -139,18 +141,14 @@ impl Reading {
     fn add(&mut self, event: usize, record: &EventRecord<'_>) -> Result<()> {
         match record {
             EventRecord::Comm(comm) => {
-                let name = String::from_utf8_lossy(&comm.name.as_slice()).into_owned();
-                self.threads.insert(comm.tid, name);
                 if comm.is_execve {
+                    self.processes.end(comm.pid, &self.threads);
                     self.maps.forget(comm.pid);
                 }
+                let name = String::from_utf8_lossy(&comm.name.as_slice()).into_owned();
+                self.threads.insert(comm.tid, name);
             }
-            EventRecord::Fork(fork) => {
-                if let Some(name) = self.threads.get(&fork.ptid).cloned() {
-                    self.threads.insert(fork.tid, name);
-                }
-                self.maps.fork(fork.ppid, fork.pid);
-            }
+            EventRecord::Fork(fork) => self.fork(fork),
             EventRecord::Mmap(map) => self.maps.add(map),
             EventRecord::Mmap2(map) => self.maps.add2(map),
             EventRecord::Lost(lost) => {
@@ -160,6 +158,19 @@ impl Reading {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A new thread is called as what has made it, and so is a new process.
+    fn fork(&mut self, fork: &ForkOrExitRecord) {
+        if fork.ppid != fork.pid {
+            // Another one may have had its pid.
+            self.processes.end(fork.pid, &self.threads);
+            self.maps.fork(fork.ppid, fork.pid);
+        }
+        match self.threads.get(&fork.ptid).cloned() {
+            Some(name) => self.threads.insert(fork.tid, name),
+            None => self.threads.remove(&fork.tid),
+        };
     }
 
     fn sample(&mut self, event: usize, sample: &SampleRecord<'_>) -> Result<()> {

@@ -12,7 +12,7 @@ use super::maps::{Map, Maps};
 use crate::foreign::table::{Code, CodeTable};
 use crate::input;
 use crate::profile::names::NamedFunction;
-use crate::symbols::{BuildId, Symbols, build_id};
+use crate::symbols::{BuildId, Owner, SymbolFile, SymbolFiles, Symbols, build_id};
 use crate::units::{counted, hex};
 
 /// The kernel's file, which somebody has named.
@@ -35,7 +35,7 @@ impl KernelNames {
         let name = || path.display().to_string();
         Ok(Self {
             id: build_id(&elf).with_context(name)?,
-            file: NamedFile::new(&elf).with_context(name)?,
+            file: NamedFile::new(path, &elf).with_context(name)?,
             path: path.to_owned(),
             elf,
         })
@@ -50,7 +50,13 @@ struct NamedFile {
 }
 
 impl NamedFile {
-    fn new(elf: &[u8]) -> Result<Self> {
+    /// What the file itself does not say is taken from the file that was split off it, if that is here.
+    fn new(path: &Path, elf: &[u8]) -> Result<Self> {
+        let mut files = SymbolFiles::default();
+        files.add(SymbolFile::at(path, elf), Owner::Kernel)?;
+        if let Ok(id) = build_id(elf) {
+            files.find_separate(id);
+        }
         let parsed = object::File::parse(elf)?;
         let segment = |it: object::Segment<'_, '_>| {
             let (offset, length) = it.file_range();
@@ -58,7 +64,7 @@ impl NamedFile {
         };
         Ok(Self {
             segments: parsed.segments().map(segment).collect(),
-            symbols: Symbols::new(elf)?,
+            symbols: Symbols::of_files(&files, None),
         })
     }
 
@@ -67,7 +73,7 @@ impl NamedFile {
         let mut segments = self.segments.iter();
         let (start, _, address) =
             segments.find(|(start, length, _)| *start <= offset && offset - start < *length)?;
-        Some(offset - start + address)
+        Some((offset - start).wrapping_add(*address))
     }
 
     /// The functions at an address, innermost first; none if it has no name.
@@ -97,8 +103,10 @@ pub(super) struct Names {
     kernel: Option<KernelNames>,
     /// By what is added to an address of the run, once it is known.
     kernel_offset: Option<u64>,
-    files: HashMap<(String, Option<Vec<u8>>), Option<NamedFile>>,
-    known: HashMap<(Option<i32>, u64), Code>,
+    /// By their numbers among what is mapped.
+    files: HashMap<u32, Option<NamedFile>>,
+    /// Code by its file, and where it is there; of the kernel's, by its address. What is mapped may change.
+    known: HashMap<(Option<u32>, u64), Code>,
     /// Files whose code has no names, and why.
     missing: BTreeMap<String, &'static str>,
     unnamed_kernel: u64,
@@ -131,10 +139,11 @@ impl Names {
     }
 
     pub(super) fn of_kernel(&mut self, maps: &Maps, address: u64, table: &mut CodeTable) -> Code {
-        if let Some(&known) = self.known.get(&(None, address)) {
+        let map = maps.of_kernel(address);
+        let key = (map.map(|map| map.file), address);
+        if let Some(&known) = self.known.get(&key) {
             return known;
         }
-        let map = maps.of_kernel(address);
         let module = map
             .map(|map| file_name(&map.path))
             .filter(|name| !name.starts_with("[kernel"));
@@ -148,7 +157,7 @@ impl Names {
         } else {
             table.code(named)
         };
-        self.known.insert((None, address), code);
+        self.known.insert(key, code);
         code
     }
 
@@ -175,20 +184,20 @@ impl Names {
         let Some(map) = maps.of_process(pid, address) else {
             return Self::unknown(table);
         };
-        if let Some(&known) = self.known.get(&(Some(pid), address)) {
+        let offset = (address - map.start).wrapping_add(map.offset);
+        let key = (Some(map.file), offset);
+        if let Some(&known) = self.known.get(&key) {
             return known;
         }
         let name = file_name(&map.path);
-        let key = (map.path.clone(), map.build_id.clone());
         let missing = &mut self.missing;
-        let file = self.files.entry(key).or_insert_with(|| {
+        let file = self.files.entry(map.file).or_insert_with(|| {
             let opened = open(map);
             if let Err(why) = &opened {
                 missing.insert(map.path.clone(), why);
             }
             opened.ok()
         });
-        let offset = address - map.start + map.offset;
         let functions = file.as_mut().and_then(|file| {
             let address = file.address(offset)?;
             Some(file.functions(address)).filter(|found| !found.is_empty())
@@ -200,7 +209,7 @@ impl Names {
             })),
             None => table.code([unnamed(&bracketed(&name))]),
         };
-        self.known.insert((Some(pid), address), code);
+        self.known.insert(key, code);
         code
     }
 
@@ -244,7 +253,7 @@ fn open(map: &Map) -> Result<NamedFile, &'static str> {
     if !is_it {
         return Err("it has another build-id than the one that ran");
     }
-    NamedFile::new(&bytes).map_err(|_| "it is no ELF file that can be read")
+    NamedFile::new(Path::new(&map.path), &bytes).map_err(|_| "it is no ELF file that can be read")
 }
 
 fn unnamed(name: &str) -> NamedFunction {

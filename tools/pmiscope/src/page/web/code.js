@@ -17,7 +17,7 @@ class CodeView {
     this.box.append(element('p', { className: 'code-title' },
       element('strong', {}, it.name), ' ', element('span', { className: 'quiet' }, placeText(it.file, it.line)),
       element('span', { className: 'quiet' }, ` · self ${percent(counts.self[own], counts.all)} · total ${percent(counts.total[own], counts.all)}`)));
-    if (!listings.length && !lines.size) return this.say('Nothing is known of its code: there are no lines of it, and the page has no instructions of it.');
+    if (!listings.length && ![...lines.values()].some(it => it.line !== null)) return this.say('Nothing is known of its code: there are no lines of it, and the page has no instructions of it.');
     const columns = element('div', { className: 'code-columns' });
     const source = this.source(counts, lines, it);
     if (source) columns.append(source);
@@ -50,11 +50,12 @@ class CodeView {
     if (line) for (const it of columns.querySelectorAll('[data-line]')) if (it.dataset.line === line) it.classList.add('lit');
   }
 
-  /** The lines of the function, in the file that most of them are of. */
+  /** The lines of the function by their files, and behind them its samples of no known line. */
   source(counts, lines, { file: declaredIn, line: declared }) {
     const { profile } = counts;
     const byFile = new Map();
-    for (const it of lines.values()) {
+    const known = [...lines.values()].filter(it => it.line !== null);
+    for (const it of [...known, ...[...lines.values()].filter(it => it.line === null)]) {
       if (!byFile.has(it.file)) byFile.set(it.file, []);
       byFile.get(it.file).push(it);
     }
@@ -63,7 +64,7 @@ class CodeView {
     for (const [file, of] of byFile) {
       of.sort((a, b) => a.line - b.line);
       const text = sourceOf(profile, file);
-      made.append(element('h3', {}, profile.files[file], text ? null : element('span', { className: 'quiet' }, ' (the source is not in the page)')));
+      made.append(element('h3', {}, file === null ? '??' : profile.files[file], text || file === null ? null : element('span', { className: 'quiet' }, ' (the source is not in the page)')));
       const table = element('div', { className: 'listing' });
       const first = declared && declaredIn === profile.files[file] ? Math.min(declared, of[0].line) : of[0].line;
       const numbers = text ? [] : of.map(it => it.line);
@@ -73,8 +74,8 @@ class CodeView {
       for (const line of numbers) {
         const it = at.get(line) || { self: 0, total: 0 };
         table.append(this.row(counts, {
-          self: it.self, total: it.total, at: String(line), text: text ? text.get(line) : '',
-          key: `${profile.files[file]}:${line}`, isHottest: it.total > 0 && it.total === most,
+          self: it.self, total: it.total, at: line === null ? '??' : String(line), text: text ? text.get(line) : '',
+          key: line === null ? null : `${profile.files[file]}:${line}`, isHottest: it.total > 0 && it.total === most,
         }));
       }
       made.append(table);
@@ -139,8 +140,8 @@ function noteOf(file, line, own) {
   return file === own.file ? `${line}` : `${file.slice(file.lastIndexOf('/') + 1)}:${line}`;
 }
 
-/** The lines of a function: the samples in which one itself was executing, and those in which it was
- *  on the stack, once each. */
+/** The lines of a function, and `null` for all code of it whose line is not known: the samples in which one
+ *  itself was executing, and those in which it was on the stack, once each. */
 function linesOf(counts, own) {
   const { profile } = counts;
   const { places, nodeParent, nodePlace } = profile;
@@ -153,12 +154,12 @@ function linesOf(counts, own) {
   for (let row = 0; row < counts.ofRows.length; row++) {
     const samples = counts.ofRows[row];
     const frame = places[profile.rowPlace[row]].frames[0];
-    if (samples && frame.own === own && frame.line !== null) {
+    if (samples && frame.own === own) {
       at(frame).self += samples;
       if (profile.rowPlace[row] !== nodePlace[profile.rowNode[row]]) at(frame).total += samples;
     }
   }
-  const has = places.map(place => place.frames.filter(frame => frame.own === own && frame.line !== null));
+  const has = places.map(place => place.frames.filter(frame => frame.own === own));
   const ofNodes = samplesOfNodes(counts);
   for (let node = 0; node < ofNodes.length; node++) {
     const of = has[nodePlace[node]];

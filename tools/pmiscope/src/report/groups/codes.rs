@@ -83,7 +83,7 @@ impl<'a> Codes<'a> {
             // Of what the compiler made up, or nobody describes.
             (By::Line, None) => format!("{UNKNOWN} {label}"),
             (By::File, Some((file, _))) => file.clone(),
-            (By::File, None) => self.file_of(frame).unwrap_or(UNKNOWN).to_owned(),
+            (By::File, None) => self.file_of(address, frame).unwrap_or(UNKNOWN).to_owned(),
             (By::Address, _) => format!("{:#x}", in_its_file(self.symbols.place(address))),
             _ => label.to_owned(),
         };
@@ -91,9 +91,10 @@ impl<'a> Codes<'a> {
     }
 
     /// Where a function is declared, as far as there are no lines that know more.
-    fn file_of(&self, frame: Frame) -> Option<&str> {
+    fn file_of(&self, address: CodeAddress, frame: Frame) -> Option<&str> {
         let function = self.symbols.function(frame.function);
-        function.file.as_deref().filter(|_| self.lines.is_empty())
+        let has_none = self.lines.is_empty_at(address, self.symbols);
+        function.file.as_deref().filter(|_| has_none)
     }
 
     fn number(&mut self, name: Name) -> u32 {

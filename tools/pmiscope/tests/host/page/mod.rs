@@ -4,10 +4,13 @@ mod browser;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use flate2::read::ZlibDecoder;
 use profiler::format::{ChainEnd, State};
 use serde_json::{Value, json};
 
@@ -257,6 +260,8 @@ fn code_has_the_samples_that_annotate_says() {
         "innermost",
         "never_returns",
         "stub",
+        // Of no known line, and without code.
+        UNNAMED,
     ] {
         let annotated = stdout(&pmiscope(&[
             "annotate",
@@ -304,7 +309,11 @@ fn code_has_the_samples_that_annotate_says() {
             );
         }
         browser.eval(&format!("pmiscope.open({own})"));
-        assert!(browser.text("#code").contains(function), "{function}");
+        let says = match function {
+            UNNAMED => "Nothing is known of its code",
+            _ => function,
+        };
+        assert!(browser.text("#code").contains(says), "{function}");
     }
     assert_eq!(browser.troubles(), [""; 0]);
 }
@@ -475,6 +484,47 @@ fn a_run_that_goes_on_is_followed() {
     assert_eq!(String::from_utf8(said).unwrap(), waits);
 }
 
+/// Code that no symbol names.
+const UNNAMED: &str = "0xffffffff8fff0000";
+
+/// The texts that a page has, without a browser.
+fn texts_of(page: &Path) -> Value {
+    let page = fs::read_to_string(page).unwrap();
+    let (_, data) = page.split_once(r#"id="data">"#).unwrap();
+    let (data, _) = data.split_once('<').unwrap();
+    let mut bytes = Vec::new();
+    let packed = STANDARD.decode(data).unwrap();
+    ZlibDecoder::new(&*packed).read_to_end(&mut bytes).unwrap();
+    let (length, rest) = bytes.split_first_chunk().unwrap();
+    let length = u32::from_le_bytes(*length) as usize;
+    serde_json::from_slice(&rest[..length]).unwrap()
+}
+
+#[test]
+fn the_run_is_told_as_the_report_tells_it() {
+    let profile = file("told.pmi", &profile());
+    let texts = texts_of(&page_of(&profile, &[]));
+    let run = &texts["profiles"][0]["run"];
+    let head = |text: &str| text.split("\n\n").next().unwrap().to_owned();
+    let report = stdout(&pmiscope(&["report", text(&profile)]).success());
+    assert_eq!(head(run["report"].as_str().unwrap()), head(&report));
+    let facts = run["facts"].as_array().unwrap();
+    for (name, says) in [
+        ("Handler", "300 instructions a sample (median), at most 310"),
+        (
+            "Progress",
+            "the workload ran 100 instructions between samples, the handler 300",
+        ),
+        ("Run", "finished"),
+    ] {
+        let fact = facts.iter().find(|fact| fact[0] == name);
+        assert!(
+            fact.unwrap()[1].as_str().unwrap().starts_with(says),
+            "{facts:?}"
+        );
+    }
+}
+
 #[test]
 fn counts_are_refused() {
     let counts = file("counts.pmi", &counted_profile());
@@ -565,7 +615,7 @@ fn annotate_has_the_samples_of_the_report() {
             .iter()
             .map(|line| line["self"].as_u64().unwrap())
             .sum();
-        assert!(lines.is_empty() || sum == own, "{it}");
+        assert_eq!(sum, own, "{it}");
         functions.insert(it["function"].as_str().unwrap().to_owned(), [own, total]);
     }
     assert_eq!(functions, reported(&profile, &[]));
