@@ -31,17 +31,23 @@ if ! "$python" -c 'import perfetto.protos' 2>/dev/null; then
 fi
 
 tool=$target/release/pmiscope
-quietly "$tool" run -o "$work/run.pmi" || die "the run failed"
-for form in csv speedscope perfetto perf; do
-    quietly "$tool" export "$work/run.pmi" --format "$form" -o "$work/run.$form"
+# The kernel alone, and user programs beside it, whose code is of files of their own.
+for workload in mix processes; do
+    run=$work/$workload
+    quietly "$tool" run --workload "$workload" -o "$run.pmi" || die "the run of $workload failed"
+    for form in csv speedscope perfetto perf; do
+        quietly "$tool" export "$run.pmi" --format "$form" -o "$run.$form"
+    done
+    node tools/exports/speedscope.cjs "$modules" "$run.speedscope" >"$run.speedscope.json"
+    "$python" tools/exports/read_perfetto.py "$run.perfetto" >"$run.perfetto.json"
+    python3 tools/exports/compare.py "$run.csv" "$run.speedscope.json" "$run.perfetto.json"
 done
-node tools/exports/speedscope.cjs "$modules" "$work/run.speedscope" >"$work/speedscope.json"
-"$python" tools/exports/read_perfetto.py "$work/run.perfetto" >"$work/perfetto.json"
-python3 tools/exports/compare.py "$work/run.csv" "$work/speedscope.json" "$work/perfetto.json"
-perf script -i "$work/run.perf" --vmlinux "$work/run.perf.vmlinux" --no-inline >"$work/run.script" 2>"$work/log" ||
+
+run=$work/mix
+perf script -i "$run.perf" --vmlinux "$run.perf.vmlinux" --no-inline >"$run.script" 2>"$work/log" ||
     die "perf does not read its file"
-samples=$(grep -c '^[^[:space:]].*: *[0-9]* ' "$work/run.script")
-unnamed=$(grep -c '\[unknown\]' "$work/run.script" || true)
+samples=$(grep -c '^[^[:space:]].*: *[0-9]* ' "$run.script")
+unnamed=$(grep -c '\[unknown\]' "$run.script" || true)
 say "perf script has $samples samples, and $unnamed frames without a name"
-node tools/exports/speedscope.cjs "$modules" "$work/run.script" >/dev/null
+node tools/exports/speedscope.cjs "$modules" "$run.script" >/dev/null
 say "speedscope reads what perf script prints"
