@@ -48,7 +48,13 @@ pub struct PhysicalRange {
 /// static RAM: [PhysicalRange; 1] = [PhysicalRange { start: 0, end: 512 << 20 }];
 ///
 /// fn of_process(cr3: u64) -> UserMemory {
-///     UserMemory { root: cr3, program: 1, direct_map: 0xffff_8000_0000_0000, ram: &RAM }
+///     UserMemory {
+///         root: cr3,
+///         program: 1,
+///         direct_map: 0xffff_8000_0000_0000,
+///         ram: &RAM,
+///         has_five_levels: false,
+///     }
 /// }
 /// # assert_eq!(of_process(0x1000).root, 0x1000);
 /// ```
