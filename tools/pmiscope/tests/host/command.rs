@@ -80,7 +80,12 @@ for word; do
     esac
 done
 firmware() {{ printf 1 | dd of="$memory" bs=1 seek=1000000 conv=notrunc status=none; }}
-boot() {{ dd if={image} of="$memory" bs=4096 conv=notrunc,sparse status=none; }}
+boot() {{
+    # As a kernel does: last the page by which the tool knows that there are rings.
+    for part in 'skip=65 seek=65' count=65; do
+        dd if={image} of="$memory" bs=4096 $part conv=notrunc,sparse status=none
+    done
+}}
 {does}
 "#,
         image = image().display()
