@@ -110,8 +110,7 @@ impl Console {
     /// Returns true once standard input has ended, and the guest has nothing more to say to it.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        let is_given = self.held.is_none() && self.waiting.is_empty();
-        let ended = self.input_ended.filter(|_| is_given);
+        let ended = self.input_ended.filter(|_| self.held.is_none());
         ended.is_some_and(|ended| {
             self.active.max(ended).elapsed() >= SILENCE || ended.elapsed() >= LONGEST
         })
