@@ -735,8 +735,7 @@ mod tests {
     fn refusal(words: &[&str]) -> String {
         let words = [&["pmiscope"], words].concat();
         let error = Cli::try_parse_from(&words).unwrap_err();
-        let words: Vec<_> = words.iter().map(OsString::from).collect();
-        Mistake::new(&Cli::command(), &words).line(&error)
+        Mistake::new(&Cli::command(), words.iter().map(OsString::from)).line(&error)
     }
 
     /// Each tip can be taken as it stands.

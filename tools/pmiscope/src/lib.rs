@@ -75,9 +75,8 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(help) if !help.use_stderr() => return print_help(&help),
         Err(error) => {
-            let words: Vec<_> = std::env::args_os().collect();
             let command = cli::Cli::command();
-            let mistake = cli::Mistake::new(&command, &words);
+            let mistake = cli::Mistake::new(&command, std::env::args_os());
             output::say!("pmiscope: {}", mistake.line(&error));
             return exit::Exit::Usage.into();
         }

@@ -117,9 +117,8 @@ pub(crate) fn run() -> Result<Exit> {
         Err(error) => {
             let is_wrong = error.use_stderr();
             if is_wrong {
-                let words: Vec<_> = env::args_os().collect();
                 let command = CargoCli::command();
-                let mistake = crate::cli::Mistake::new(&command, &words);
+                let mistake = crate::cli::Mistake::new(&command, env::args_os());
                 crate::output::say!("cargo pmiscope: {}", mistake.line(&error));
                 return Ok(Exit::Usage);
             }

@@ -59,7 +59,7 @@ fn problem(command: &str) -> Option<(ErrorKind, String)> {
     let words: Vec<_> = words.map(OsString::from).collect();
     let error = Cli::try_parse_from(&words).err()?;
     let is_help = error.kind() == ErrorKind::DisplayHelp;
-    let line = Mistake::new(&Cli::command(), &words).line(&error);
+    let line = Mistake::new(&Cli::command(), words).line(&error);
     (!is_help).then_some((error.kind(), line))
 }
 

@@ -16,8 +16,9 @@ pub struct Mistake<'a> {
 impl<'a> Mistake<'a> {
     /// `words` are those of the command line, the program's name first.
     #[must_use]
-    pub fn new(command: &'a Command, words: &[OsString]) -> Self {
-        let words = words.iter().map(|word| word.to_string_lossy().into_owned());
+    pub fn new(command: &'a Command, words: impl IntoIterator<Item = OsString>) -> Self {
+        let words = words.into_iter();
+        let words = words.map(|word| word.to_string_lossy().into_owned());
         Self {
             command,
             words: words.collect(),

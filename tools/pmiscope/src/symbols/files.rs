@@ -207,7 +207,7 @@ impl SymbolFiles {
     /// # Errors
     ///
     /// [`ElfError`] if it is none that can be read.
-    pub(super) fn of(file: SymbolFile) -> Result<Self, ElfError> {
+    pub(crate) fn of(file: SymbolFile) -> Result<Self, ElfError> {
         let mut files = Self::default();
         files.add(file, Owner::Kernel)?;
         Ok(files)

@@ -42,6 +42,12 @@ pub fn stdout(assert: &Assert) -> String {
     String::from_utf8(assert.get_output().stdout.clone()).unwrap()
 }
 
+/// The report of a profile as JSON, with these words behind.
+pub fn report(words: &[&str]) -> serde_json::Value {
+    let shown = pmiscope(&[&["report", "--format", "json"], words].concat()).success();
+    serde_json::from_str(&stdout(&shown)).unwrap()
+}
+
 pub fn stderr(assert: &Assert) -> String {
     String::from_utf8(assert.get_output().stderr.clone()).unwrap()
 }

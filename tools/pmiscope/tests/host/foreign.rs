@@ -9,7 +9,7 @@ use flate2::read::GzDecoder;
 use profiler::format::ChainEntry;
 use serde_json::{Value, json};
 
-use crate::command::{pmiscope, refused, stderr, stdout, text};
+use crate::command::{pmiscope, refused, report, stderr, stdout, text};
 use crate::fixture::{
     Seen, description, file, folder, kernel, other_kernel, profile, profile_of, profile_of_events,
 };
@@ -369,11 +369,6 @@ impl Recorded {
         pmiscope(&words).success();
         output
     }
-}
-
-fn report(words: &[&str]) -> Value {
-    let shown = pmiscope(&[&["report", "--format", "json"], words].concat()).success();
-    serde_json::from_str(&stdout(&shown)).unwrap()
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::process::Command;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use serde_json::{Value, json};
 
-use crate::command::{pmiscope, stdout, text};
+use crate::command::{pmiscope, report, text};
 use crate::fixture::{file, folder};
 use crate::foreign::{attribute, perf_file, record};
 
@@ -86,14 +86,9 @@ fn padded(text: &str) -> Vec<u8> {
     bytes
 }
 
-fn report(path: &Path, more: &[&str]) -> Value {
-    let words = [&["report", "--format", "json", text(path)], more].concat();
-    serde_json::from_str(&stdout(&pmiscope(&words).success())).unwrap()
-}
-
 /// The functions with samples of their own.
 fn own(path: &Path) -> Value {
-    let report = report(path, &[]);
+    let report = report(&[text(path)]);
     let rows = report["functions"].as_array().unwrap().iter();
     let mut rows: Vec<_> = rows.map(|row| json!([row["name"], row["self"]])).collect();
     rows.sort_by_key(Value::to_string);
@@ -178,9 +173,9 @@ fn a_process_that_executes_a_program_is_of_that_one_from_there_on() {
         {"name": "renamed", "pid": 7, "samples": 4, "user": 4, "kernel": 0},
         {"name": "shell", "pid": 7, "samples": 1, "user": 1, "kernel": 0},
     ]);
-    assert_eq!(report(&path, &[])["processes"], expected);
+    assert_eq!(report(&[text(&path)])["processes"], expected);
     for (process, samples) in [("7", 5), ("shell", 1), ("renamed", 4)] {
-        let chosen = report(&path, &["--process", process]);
+        let chosen = report(&[text(&path), "--process", process]);
         assert_eq!(chosen["samples"], samples, "{process}");
     }
 }
@@ -199,7 +194,7 @@ fn a_pid_that_another_process_has_had_is_of_the_one_that_has_it() {
     records.sample(9, old.at("first"));
     let path = records.imported("pids");
     assert_eq!(own(&path), json!([["[unknown]", 2], ["first [old]", 1]]));
-    let rows = report(&path, &[])["processes"].clone();
+    let rows = report(&[text(&path)])["processes"].clone();
     let rows = rows.as_array().unwrap().iter();
     let rows: Vec<_> = rows.map(|row| json!([row["name"], row["pid"]])).collect();
     assert_eq!(

@@ -9,7 +9,7 @@ use pmiscope::symbols::build_id;
 use profiler::address::UserAddress;
 use serde_json::{Value, json};
 
-use crate::command::{pmiscope, stderr, stdout, text};
+use crate::command::{pmiscope, report, stderr, stdout, text};
 use crate::exports::{Fields, export};
 use crate::fixture::{description, folder};
 use crate::programs::{Program, Run, in_process};
@@ -23,11 +23,6 @@ fn json_of(path: &Path) -> Value {
 
 fn index_of(number: &Value) -> usize {
     usize::try_from(number.as_u64().unwrap()).unwrap()
-}
-
-fn report(words: &[&str]) -> Value {
-    let words = [&["report", "--format", "json"], words].concat();
-    serde_json::from_str(&stdout(&pmiscope(&words).success())).unwrap()
 }
 
 /// The build-ids of the files whose code is on stacks, by their names.

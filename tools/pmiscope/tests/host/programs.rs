@@ -11,7 +11,7 @@ use profiler::address::{CodeAddress, UserAddress};
 use profiler::format::{ChainEntry, Description, State};
 use serde_json::{Value, json};
 
-use crate::command::{pmiscope, refused, stderr, stdout, text};
+use crate::command::{pmiscope, refused, report, stderr, stdout, text};
 use crate::fixture::{
     Seen, description, file, folder, kernel, profile_of_files, profile_with_end, run_end,
 };
@@ -190,11 +190,6 @@ impl Run {
         let profile = profile_of_files(&one_core, (&kernel().elf, &modules), &[samples]);
         file(name, &profile)
     }
-}
-
-fn report(arguments: &[&str]) -> Value {
-    let shown = pmiscope(&[&["report", "--format", "json"], arguments].concat()).success();
-    serde_json::from_str(&stdout(&shown)).unwrap()
 }
 
 fn folded(arguments: &[&str]) -> Vec<String> {

@@ -12,7 +12,7 @@ use super::maps::{Map, Maps};
 use crate::foreign::table::{Code, CodeTable};
 use crate::input;
 use crate::profile::names::NamedFunction;
-use crate::symbols::{BuildId, Owner, SymbolFile, SymbolFiles, Symbols, build_id};
+use crate::symbols::{BuildId, SymbolFile, SymbolFiles, Symbols, build_id};
 use crate::units::{counted, hex};
 
 /// The kernel's file, which somebody has named.
@@ -52,8 +52,7 @@ struct NamedFile {
 impl NamedFile {
     /// What the file itself does not say is taken from the file that was split off it, if that is here.
     fn new(path: &Path, elf: &[u8]) -> Result<Self> {
-        let mut files = SymbolFiles::default();
-        files.add(SymbolFile::at(path, elf), Owner::Kernel)?;
+        let mut files = SymbolFiles::of(SymbolFile::at(path, elf))?;
         if let Ok(id) = build_id(elf) {
             files.find_separate(id);
         }

@@ -54,8 +54,8 @@ class CodeView {
   source(counts, lines, { file: declaredIn, line: declared }) {
     const { profile } = counts;
     const byFile = new Map();
-    const known = [...lines.values()].filter(it => it.line !== null);
-    for (const it of [...known, ...[...lines.values()].filter(it => it.line === null)]) {
+    const knownFirst = [...lines.values()].sort((a, b) => (a.line === null) - (b.line === null));
+    for (const it of knownFirst) {
       if (!byFile.has(it.file)) byFile.set(it.file, []);
       byFile.get(it.file).push(it);
     }
